@@ -1,0 +1,68 @@
+"""The configuration in force: one reference, swapped when its file is edited.
+
+Everything else reads `settings.config` anew each time, so an edit takes effect as a
+whole and at once. Only the worker calls `refresh`, once a flush interval.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+
+from streaming_logger._config import Config, load
+from streaming_logger._errors import ConfigError
+from streaming_logger._log import Door
+from streaming_logger._stats import Counters
+
+__all__ = ["Settings"]
+
+
+class Settings:
+    """The configuration in force, and the file it is watched in (None: not watched)."""
+
+    def __init__(self, config: Config, path: Path | None = None) -> None:
+        self.config = config
+        self._path = None if path is None else path.absolute()  # the server may change its directory
+        self._seen = self._signature()
+
+    def refresh(self, door: Door, counters: Counters) -> None:
+        """Takes over an edit of the file. A bad one changes nothing and is said once."""
+        signature = self._signature()
+        if signature == self._seen or self._path is None:
+            return
+        self._seen = signature
+        if signature is None:
+            counters.add(reloads_refused=1)
+            door.say(logging.ERROR, "%s is gone; the configuration in force stays", self._path)
+            return
+        try:
+            new = load(self._path)
+        except ConfigError as error:
+            counters.add(reloads_refused=1)
+            door.say(logging.ERROR, "the configuration in force stays, because of %s", error)
+            return
+        old = self.config
+        if new.directory != old.directory:
+            door.say(logging.WARNING, "directory %r takes effect at the next start", new.directory)
+            new = replace(new, directory=old.directory)
+        changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
+        if changed:
+            self.config = new
+            counters.add(reloads=1)
+            door.say(
+                logging.INFO,
+                "configuration reloaded: %s",
+                ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
+            )
+
+    def _signature(self) -> tuple[int, ...] | None:
+        """What changes when the file does; None without a file."""
+        if self._path is None:
+            return None
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)

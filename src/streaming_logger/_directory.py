@@ -1,0 +1,246 @@
+"""The log directory itself: made safely, opened once, and known to be ours or not.
+
+Everything in it is reached through one directory descriptor, so that a directory
+renamed or replaced underneath us is noticed and can never lead a write elsewhere; and
+every descriptor opened through it is known, so that a forked child can drop them all.
+`.streaming_logger/` inside it holds what is not a session; its presence marks the
+directory as ours, and only what is ours is ever swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from pathlib import Path
+
+from streaming_logger import _names
+from streaming_logger._errors import DirectoryError
+
+try:
+    import fcntl
+except ImportError:  # Windows: an open file cannot be deleted there, which does what the lock does here
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["DEFAULT", "PRIVATE", "Directory"]
+
+DEFAULT = Path("logs/streaming")
+PRIVATE = ".streaming_logger"
+
+#: Windows can neither open a directory nor work relative to one: there names are joined.
+_RELATIVE = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+
+#: For every file: not across exec, not through a symlink, never waiting for a pipe's other end.
+_COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_COMMON |= getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Directory:
+    """One log directory. `open()` makes it if need be, and again after it was lost."""
+
+    can_lock = fcntl is not None
+
+    def __init__(self, path: Path, *, adopt: bool = False) -> None:
+        self.path = path.absolute()  # the server may change its working directory later
+        self.ours = False
+        self.generation = 0
+        """Grows with each directory opened: a file of an older one is to be reopened."""
+        self._default = path == DEFAULT
+        self._adopt = adopt
+        # Between the worker and a caller that sweeps; held over their I/O. Guards the next four.
+        self._opening = threading.Lock()
+        self._is_open = False
+        self._retired: int | None = None
+        self._fd: int | None = None
+        self._identity = (0, 0)
+        # Descriptors of files, entered before they are locked. Atomic set operations, no lock.
+        self._files: set[int] = set()
+
+    def open(self) -> None:
+        """Makes it safe to use, or raises: `DirectoryError` for a refusal, else `OSError`."""
+        if not self._is_open:
+            with self._opening:
+                if not self._is_open:
+                    self._open()
+
+    def _open(self) -> None:
+        made = _make_levels(self.path)
+        if not self.path.is_dir():
+            raise DirectoryError(f"{self.path} is not a directory; move it away or set another `directory`")
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
+        try:
+            found = os.stat(self.path if fd is None else fd)
+            _refuse_unsafe(self.path, found)
+            self._fd = fd
+            self.ours = made or self._is_ours()
+            if self.ours:
+                self.make_room(PRIVATE)
+        except BaseException:
+            self._fd = None
+            if fd is not None:
+                os.close(fd)
+            raise
+        self._identity = (found.st_dev, found.st_ino)
+        self.generation += 1
+        self._is_open = True
+
+    def close(self) -> None:
+        """Lets go of the directory, not of its files; the next `open()` starts anew."""
+        with self._opening:
+            self._close()
+
+    def replaced(self) -> None:
+        """The path leads elsewhere: the next `open()` starts anew. The descriptor stays open
+        for one more generation, lest a sweep that is using it meets a stranger's."""
+        with self._opening:
+            retired, self._retired, self._fd, self._is_open = self._retired, self._fd, None, False
+            if retired is not None:
+                os.close(retired)
+
+    def _close(self) -> None:
+        fds, self._fd, self._retired, self._is_open = (self._fd, self._retired), None, None, False
+        for fd in fds:
+            if fd is not None:
+                os.close(fd)
+
+    def forget_in_child(self) -> None:
+        """After a fork, in the child: closes what was inherited, and unlocks nothing, which
+        would drop the parent's locks."""
+        for fd in self._files:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._files.clear()
+        self._close()  # without the lock: a thread that is not in the child may have held it
+
+    def lost(self) -> bool:
+        """Whether the path leads elsewhere now (removed, renamed, replaced), or was never open."""
+        if not self._is_open:
+            return True
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._identity
+
+    def changed_at(self) -> int:
+        """The directory's own mtime in ns: when it differs, names came or went."""
+        return os.stat(self.path if self._fd is None else self._fd).st_mtime_ns
+
+    def sync(self) -> None:
+        """Returns when its names are on the medium."""
+        if self._fd is not None:
+            os.fsync(self._fd)
+
+    def free_bytes(self) -> int | None:
+        """Room left for this user on the disk; None where it cannot be told."""
+        if not hasattr(os, "statvfs"):
+            return None
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    # -- names in it -----------------------------------------------------------------
+
+    def open_file(self, name: str, flags: int) -> int:
+        """A descriptor, 0600 where it is made new. To be closed with `close_file`."""
+        path, dir_fd = self._at(name)
+        fd = os.open(path, flags | _COMMON, 0o600, dir_fd=dir_fd)
+        self._files.add(fd)
+        return fd
+
+    def close_file(self, fd: int) -> None:
+        """Unlocks and closes; nothing for one that is closed already."""
+        if fd not in self._files:
+            return
+        self._files.discard(fd)
+        if fcntl is not None:
+            # Explicitly: a child forked in this very moment may keep the description open, lock and all.
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+    def lock(self, fd: int, *, shared: bool = False) -> bool:
+        """Takes the lock at once or not at all; whether it did. Raises `OSError` where locking fails."""
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def stat(self, name: str) -> os.stat_result:
+        path, dir_fd = self._at(name)
+        return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+
+    def unlink(self, name: str) -> None:
+        path, dir_fd = self._at(name)
+        os.unlink(path, dir_fd=dir_fd)
+
+    def touch(self, name: str) -> None:
+        """Sets the mtime to now."""
+        path, dir_fd = self._at(name)
+        os.utime(path, dir_fd=dir_fd, follow_symlinks=os.utime not in os.supports_follow_symlinks)
+
+    def make_room(self, name: str) -> None:
+        """A directory inside, 0700; one that exists stays as it is."""
+        path, dir_fd = self._at(name)
+        _make_private(path, dir_fd)
+
+    def names(self, room: str) -> set[str]:
+        """The names inside a directory inside."""
+        path, dir_fd = self._at(room)
+        if dir_fd is None:
+            return set(os.listdir(path))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            return set(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def scan(self) -> os._ScandirIterator[str]:
+        """All entries; the caller closes the iterator."""
+        return os.scandir(self.path if self._fd is None else self._fd)
+
+    def _at(self, name: str) -> tuple[str, int | None]:
+        """(path, dir_fd) of a name in here, for the calls of `os`."""
+        return (os.path.join(self.path, name), None) if self._fd is None else (name, self._fd)
+
+    def _is_ours(self) -> bool:
+        """Our mark is there, or nobody else's *.log files are, or we were told so."""
+        if self._adopt or (self._default and not self.path.is_symlink()):
+            return True
+        with self.scan() as entries:
+            names = {entry.name for entry in entries}
+        return PRIVATE in names or not any(name.endswith(_names.SUFFIX) for name in names)
+
+
+def _make_private(path: str | Path, dir_fd: int | None = None) -> None:
+    """A directory that only its owner can enter, whatever the umask; one that exists stays as it is."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700, dir_fd=dir_fd)
+        os.chmod(path, 0o700, dir_fd=dir_fd)  # umask 0777 would have left it 0000
+
+
+def _make_levels(path: Path) -> bool:
+    """Makes each missing level, 0700; says whether the last one was made by us."""
+    missing = []
+    level = path
+    while not os.path.lexists(level):
+        missing.append(level)
+        level = level.parent
+    for level in reversed(missing):
+        _make_private(level)
+    return bool(missing)
+
+
+def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
+    if not hasattr(os, "geteuid"):
+        return  # Windows has no such owner and mode bits
+    if found.st_uid != os.geteuid():
+        raise DirectoryError(
+            f"{path} belongs to user {found.st_uid}, not to {os.geteuid()} who runs this process; "
+            "whoever owns it could replace the files: chown it or set another `directory`"
+        )
+    if stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
+        raise DirectoryError(f"{path} is world-writable: anyone could plant files in it; run: chmod o-w {path}")

@@ -1,0 +1,179 @@
+"""The wiring: the rooms of one logger, made together, closed together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from streaming_logger._clock import Clock
+from streaming_logger._config_file import Settings
+from streaming_logger._directory import Directory
+from streaming_logger._errors import DirectoryError
+from streaming_logger._flusher import Flusher
+from streaming_logger._latch import Latch
+from streaming_logger._log import Door
+from streaming_logger._owner import OwnerFile
+from streaming_logger._session import Session
+from streaming_logger._stats import Counters, Stats
+from streaming_logger._store import Store
+from streaming_logger._sweeper import Sweeper
+from streaming_logger._table import SessionTable
+from streaming_logger._worker import Task, Worker
+
+__all__ = ["Engine"]
+
+#: How long a caller waits for the worker before it goes on without it.
+WAIT_SECONDS = 5.0
+#: A full disk brings the next sweep forward, so often at the most.
+_HURRY_SECONDS = 5.0
+
+
+class Engine:
+    """All of one logger but its face. A forked child makes its own."""
+
+    def __init__(self, settings: Settings, path: Path, clock: Clock) -> None:
+        self.pid = os.getpid()
+        self.settings = settings
+        self.clock = clock
+        self.closed = False
+        self.counters = Counters()
+        self.door = Door(clock)
+        self.directory = Directory(path, adopt=settings.config.adopt)
+        self.store = Store(self.directory)
+        self.owner = OwnerFile(self.directory)
+        self.table = SessionTable(settings, self.counters, clock, self._pressed)
+        self.flusher = Flusher(
+            self.table,
+            self.store,
+            self.owner,
+            settings,
+            self.counters,
+            clock,
+            self.door,
+            delete_at_completion=lambda: settings.config.immediate or self.worker.inline,
+            disk_full=self._disk_full,
+        )
+        self.sweeper = Sweeper(self.store, settings, self.counters, clock, self.door)
+        flush = Task("flush", self._tick, lambda: self.flusher.interval)
+        flush.started = clock.monotonic()
+        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: settings.config.cleanup_interval_seconds)
+        self.worker = Worker([flush, self._sweep], clock, self.door, self.counters)
+        self._relieving = False
+
+    def open(self) -> None:
+        """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
+        if not self.settings.config.enabled:
+            return
+        try:
+            self.directory.open()
+        except DirectoryError:
+            raise
+        except OSError as error:
+            self.door.error("directory", "%s: %s; text waits in memory", self.directory.path, error)
+        else:
+            if not self.directory.ours:
+                self.door.say(
+                    logging.WARNING,
+                    "%s already holds *.log files of others: it is written to, not swept; adopt: true sweeps it too",
+                    self.directory.path,
+                )
+
+    def hand_over(self, session: Session) -> None:
+        """Has the worker complete a session that has left the table."""
+        self.worker.submit(lambda: self.flusher.complete(session))
+
+    def flush(self, seconds: float) -> bool:
+        """Has the worker write what waits; whether it did so in time."""
+        return self._ordered(self.flusher.flush_all, seconds)
+
+    def release(self) -> bool:
+        """Writes and closes whatever a closed logger still holds; whether the disk answered in time."""
+
+        def order() -> None:
+            self.flusher.release()
+            self.owner.close()
+            self.directory.close()
+
+        answered = self._ordered(order, WAIT_SECONDS)
+        if not answered and not self.worker.is_current:
+            self.door.say(logging.ERROR, "the disk did not answer within %g s: what it holds up is lost", WAIT_SECONDS)
+        return answered
+
+    def close(self) -> None:
+        """Writes everything, ends the thread; bounded in time, and harmless twice."""
+        if self.closed or self.pid != os.getpid():
+            return
+        self.closed = True  # from here on writers do not buffer
+        answered = self.release()
+        self.worker.stop(WAIT_SECONDS if answered else 0.0)
+
+    def forget_in_child(self) -> None:
+        """After a fork, in the child: the parent writes what was buffered, and keeps its locks."""
+        self.closed = True
+        self.directory.forget_in_child()
+
+    def stats(self) -> Stats:
+        unfinished = self.flusher.unfinished()
+        return self.counters.snapshot(
+            sessions_active=len(self.table.live),
+            chunks_written=self.table.chunks_written(unfinished),
+            bytes_buffered=self.table.bytes_buffered(unfinished),
+            files_open=self.flusher.open_files,
+            files_parked=len(self.owner),
+            worker_alive=self.worker.alive,
+        )
+
+    def status(self) -> str:
+        """One line for the operator; also the logger's repr."""
+        stats = self.stats()
+        if self.closed:
+            state = "closed"
+        elif stats.worker_alive:
+            state = "worker alive"
+        else:
+            state = "no worker can run" if self.worker.inline else "worker not started"
+        return (
+            f"{stats.sessions_active} active, {stats.sessions_completed} completed, "
+            f"{stats.sessions_abandoned} abandoned, "
+            f"{stats.bytes_written} bytes written, {stats.bytes_buffered} buffered, "
+            f"{sum(stats.dropped_characters.values())} characters dropped, "
+            f"{sum(stats.deleted_files.values())} files deleted, "
+            f"{stats.write_errors + stats.sweep_errors} errors, {state}"
+        )
+
+    def _tick(self) -> Iterator[None]:
+        """What the worker does once a flush interval."""
+        self.settings.refresh(self.door, self.counters)
+        yield from self.flusher.flush()
+
+    def _pressed(self) -> None:
+        """Memory fills faster than the flush interval drains it: flush now, and as long as that helps."""
+        if self._relieving:
+            return
+        self._relieving = True
+        self.worker.submit(self._relieve)
+
+    def _relieve(self) -> None:
+        self._relieving = False
+        if self.flusher.flush_all() and self.table.pressed:
+            self._pressed()
+
+    def _disk_full(self) -> None:
+        """Emergency cleanup need not wait for its interval; but not at every flush."""
+        if self.clock.monotonic() - self._sweep.started > _HURRY_SECONDS:
+            self._sweep.hurry()
+
+    def _ordered(self, work: Callable[[], object], seconds: float) -> bool:
+        """Has the worker do something; whether it was done in time."""
+        latch = Latch()
+
+        def order() -> None:
+            try:
+                work()
+            finally:
+                latch.ring()
+
+        self.worker.submit(order)
+        return self.worker.wait(latch, seconds)

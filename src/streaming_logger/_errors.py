@@ -1,0 +1,62 @@
+"""The exceptions this library raises to its caller. Background faults never raise: see `_log`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError"]
+
+
+class StreamingLoggerError(Exception):
+    """Base of every exception that this library raises.
+
+    >>> issubclass(ConfigError, StreamingLoggerError)
+    True
+    """
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration: where, which rule, and the value found.
+
+    >>> print(Problem("flush_interval_seconds", "must be a number from 0.01 to 3600", -1))
+    flush_interval_seconds: must be a number from 0.01 to 3600, got -1
+    """
+
+    key: str
+    rule: str
+    value: object
+    hint: str = ""
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        return f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ConfigError(StreamingLoggerError, ValueError):
+    """A configuration was refused. `problems` holds all that is wrong with it, not just the first.
+
+    >>> error = ConfigError([Problem("enabled", "must be true or false", "yes")], source="logging_config.json")
+    >>> print(error)
+    logging_config.json: enabled: must be true or false, got 'yes'
+    >>> error.problems[0].key
+    'enabled'
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, source: str = "configuration") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        super().__init__(self.problems, source)
+
+    def __str__(self) -> str:
+        return f"{self.source}: " + "; ".join(map(str, self.problems))
+
+
+class DirectoryError(StreamingLoggerError, OSError):
+    """The log directory is refused as unsafe; the text says why and what to do.
+
+    >>> str(DirectoryError("logs/streaming is world-writable"))
+    'logs/streaming is world-writable'
+    """

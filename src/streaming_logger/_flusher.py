@@ -1,0 +1,350 @@
+"""The active half: drains sessions into their files, completes them, parks the cold ones.
+
+Only who holds the worker's I/O lock is in here, so one thread at a time. A fault leaves
+what was not written where it is, in order, to be tried again at the next flush; it never
+leaves this room as an exception.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from streaming_logger._clock import Clock
+from streaming_logger._config_file import Settings
+from streaming_logger._log import Door
+from streaming_logger._owner import OwnerFile
+from streaming_logger._session import Session
+from streaming_logger._stats import Counters
+from streaming_logger._store import BusyError, OpenFile, QuarantinedError, Removal, Store
+from streaming_logger._table import SessionTable
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["Flusher"]
+
+#: Sessions looked at between two chances for an order.
+_SLICE = 64
+#: A file that somebody else holds is tried again after so long, then twice as long, ...
+_FIRST_RETRY_SECONDS = 0.02
+#: A directory changed so recently may change again within its time stamp's grain.
+_GRAIN_NS = 20_000_000
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Flusher:
+    """The worker's hands on active sessions.
+
+    `delete_at_completion` is asked at each completion; `disk_full` is told when the disk is.
+    """
+
+    def __init__(
+        self,
+        table: SessionTable,
+        store: Store,
+        owner: OwnerFile,
+        settings: Settings,
+        counters: Counters,
+        clock: Clock,
+        door: Door,
+        *,
+        delete_at_completion: Callable[[], bool],
+        disk_full: Callable[[], None],
+    ) -> None:
+        self._table = table
+        self._store = store
+        self._owner = owner
+        self._settings = settings
+        self._counters = counters
+        self._clock = clock
+        self._door = door
+        self._delete_at_completion = delete_at_completion
+        self._disk_full = disk_full
+        # Sessions with an open file, the least recently written first.
+        self._open: dict[Session, None] = {}
+        # By file name: completed turns whose bytes the disk has not taken yet, in order.
+        self._unfinished: dict[str, deque[Session]] = {}
+        # The directory's time stamp at the last flush; None: every file is to be looked at.
+        self._seen: int | None = None
+        self._look_at_files = True
+        # Flushes in a row that met a busy file, and whether this one did.
+        self._busy_attempts = 0
+        self._busy_now = False
+        # Bytes written: since the last report, and in all.
+        self._written = 0
+        self._total_written = 0
+
+    # -- what the worker is told to do -----------------------------------------------
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one flush to the next: sooner, for a while, when somebody held a file."""
+        usual = self._settings.config.flush_interval_seconds
+        if not self._busy_attempts:
+            return usual
+        return min(usual, _FIRST_RETRY_SECONDS * float(2 ** min(self._busy_attempts - 1, 20)))
+
+    def flush(self) -> Iterator[None]:
+        """Writes what waits, session by session, in slices; abandons those that have gone silent."""
+        self._look_at_directory()
+        busy_before, self._busy_now = self._busy_attempts, False
+        for name in list(self._unfinished):
+            if name in self._unfinished:
+                self._finish(name)
+                yield
+        config = self._settings.config
+        patience = float("inf") if config.idle_timeout_minutes is None else config.idle_timeout_minutes * 60
+        now = self._clock.monotonic()
+        for count, session in enumerate(list(self._table.live.values()), 1):
+            if session.dirty:
+                # An older turn in the same file goes first; it is in the worker's orders.
+                if not self._table.waits_for_older(session):
+                    self._drain(session)
+            elif now - session.last_write > patience:
+                self._end_from_within(session, "abandoned")
+            if not config.enabled:
+                self._end_from_within(session, "disabled")
+            if count % _SLICE == 0:
+                self._report()
+                yield
+        self._busy_attempts = busy_before + 1 if self._busy_now else 0
+        self._report(flushes=1)
+
+    def flush_all(self) -> int:
+        """A whole flush at once; the bytes written."""
+        before = self._total_written
+        for _ in self.flush():
+            pass
+        return self._total_written - before
+
+    def complete(self, session: Session) -> None:
+        """Drains a session that no writer can reach any more, closes its file and forgets it."""
+        look, self._look_at_files = self._look_at_files, True
+        self._unfinished.setdefault(session.name, deque()).append(session)
+        self._finish(session.name)
+        self._look_at_files = look
+        self._report()
+
+    def release(self) -> None:
+        """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
+        known = set(self.unfinished())
+        for session in list(self._table.closing.values()):
+            if session not in known:  # a SIGINT came between its end and its order
+                self._unfinished.setdefault(session.name, deque()).append(session)
+        for session in list(self._table.live.values()):
+            if self._table.leave(session.id, session) is not None:
+                session.outcome = "released"
+                self._unfinished.setdefault(session.name, deque()).append(session)
+        for name in list(self._unfinished):
+            self._finish(name)
+            for session in self._unfinished.pop(name, ()):
+                self._table.discard(session, "closed")
+                self._forget(session)
+        self._report()
+
+    # -- numbers ---------------------------------------------------------------------
+
+    @property
+    def open_files(self) -> int:
+        return len(self._open)
+
+    def unfinished(self) -> list[Session]:
+        return [session for waiting in list(self._unfinished.values()) for session in list(waiting)]
+
+    # -- one session -----------------------------------------------------------------
+
+    def _drain(self, session: Session) -> bool:
+        """Writes all that waits; False when a fault left something."""
+        table, store = self._table, self._store
+        try:
+            file = self._file_of(session)
+            while True:
+                if not session.unwritten:
+                    session.unwritten = memoryview(table.take(session))
+                    if not session.unwritten:
+                        break
+                taken = store.append(file, session.unwritten)
+                session.unwritten = session.unwritten[taken:]
+                session.written += taken
+                self._written += taken
+        except (BusyError, QuarantinedError, OSError) as error:
+            self._failed(session, error)
+            return False
+        finally:
+            table.wrote(session)
+            session.last_write = self._clock.monotonic()
+        if session.attempts:
+            session.attempts = 0
+            self._door.recovered("write", "the disk takes text again")
+        del self._open[session]
+        self._open[session] = None
+        return True
+
+    def _file_of(self, session: Session) -> OpenFile:
+        """The session's open file, which is the one that its name leads to."""
+        file = session.file
+        if file is not None and (self._look_at_files or file.generation != self._store.directory.generation):
+            if self._store.still_there(file):
+                return file
+            self._drop_file(session)
+            self._counters.add(files_reopened=1)
+            self._door.error(
+                "file gone", "%s was removed or renamed while open; a new file goes on", file.name, session=session.id
+            )
+            file = None
+        if file is None:
+            self._park(len(self._open) - self._max_open + 1)
+            try:
+                file = self._store.open(session.name)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS or not self._open:
+                    raise
+                self._park(1 + len(self._open) // 4)
+                file = self._store.open(session.name)
+            session.file = file
+            self._open[session] = None
+        return file
+
+    def _failed(self, session: Session, error: Exception) -> None:
+        session.attempts += 1
+        if isinstance(error, BusyError):
+            self._busy_now = True
+            if session.attempts < 8:
+                return  # a sweeper's microseconds are no error; a lock held for good is
+            text = "somebody holds its lock"
+        else:
+            text = str(error)
+        if isinstance(error, OSError):
+            if error.errno == errno.EBADF:
+                self._drop_file(session)
+            elif error.errno in _FULL:
+                self._disk_full()
+        self._counters.add(write_errors=1)
+        kind = "quarantine" if isinstance(error, QuarantinedError) else "write"
+        self._door.error(kind, "cannot write %s, the text waits in memory: %s", session.name, text, session=session.id)
+
+    def _park(self, count: int) -> None:
+        """Closes the least recently written files; their sessions stay active by the owner file."""
+        for session in list(self._open)[: max(0, count)]:
+            self._owner.add(session.name)  # first: an OSError leaves the file open and locked
+            self._drop_file(session)
+
+    def _drop_file(self, session: Session) -> None:
+        file, session.file = session.file, None
+        self._open.pop(session, None)
+        if file is not None:
+            self._store.close(file)
+
+    # -- completion ------------------------------------------------------------------
+
+    def _finish(self, name: str) -> None:
+        """Completes the turns of one file, oldest first, as far as the disk lets it."""
+        waiting = self._unfinished[name]
+        while waiting and self._finished(waiting[0]):
+            self._forget(waiting.popleft())
+        if not waiting:
+            del self._unfinished[name]
+
+    def _finished(self, session: Session) -> bool:
+        if session.dirty and not self._drain(session):
+            self._table.join_waiting(session)
+            if session.blocks or session.unwritten:
+                return False  # it stays, and is tried at each flush; bounded like all that is buffered
+        size, age = session.written, self._clock.monotonic() - session.last_write
+        deleted = False
+        try:
+            deleted = self._close(session, age)
+        except OSError as error:
+            self._counters.add(write_errors=1)
+            self._door.error("completion", "completing %s: %s", session.name, error, session=session.id)
+            self._drop_file(session)
+        self._owner.discard(session.name)
+        if session.outcome == "abandoned":
+            self._counters.add(sessions_abandoned=1)
+        elif session.outcome != "released":
+            self._counters.add(sessions_completed=1)
+        self._door.say(
+            logging.DEBUG,
+            "%s %s: %d bytes%s",
+            session.outcome,
+            session.name,
+            size,
+            ", deleted at once" if deleted else "",
+            session=session.id,
+            bytes=size,
+            age=age,
+            reason=session.outcome,
+        )
+        return True
+
+    def _close(self, session: Session, silent: float) -> bool:
+        """Closes the file, or deletes it where that is the rule; whether it did."""
+        file = session.file
+        if session.outcome != "released" and self._delete_at_completion():
+            self._open.pop(session, None)
+            session.file = None
+            if file is not None:
+                how, size = self._store.delete_completed(file)
+            else:  # parked
+                how, size = self._store.delete_if(session.name, lambda found: True)
+            if how is Removal.DELETED:
+                self._counters.deleted("immediate", 1, size)
+            return how is Removal.DELETED
+        # The debugging window of a stream that stalled begins at its end, not at its last word.
+        if silent > max(1.0, 0.1 * (self._settings.config.retention_seconds or 600.0)):
+            self._store.directory.touch(session.name)
+        if file is not None and self._settings.config.durability == "completed":
+            self._store.sync(file)
+        self._drop_file(session)
+        return False
+
+    def _forget(self, session: Session) -> None:
+        self._drop_file(session)
+        self._table.settled(session)
+
+    def _end_from_within(self, session: Session, outcome: str) -> None:
+        """Completes a session that nobody completed: silent for too long, or logging was disabled."""
+        if self._table.leave(session.id, session) is not None:
+            session.outcome = outcome
+            self.complete(session)
+
+    # -- once a flush ----------------------------------------------------------------
+
+    def _look_at_directory(self) -> None:
+        """Notices a directory, or names in it, that somebody removed, renamed or replaced."""
+        directory = self._store.directory
+        try:
+            if directory.lost():
+                directory.replaced()
+                directory.open()
+                self._seen = None
+            changed = directory.changed_at()
+            self._owner.check()
+        except OSError as error:
+            self._look_at_files = True
+            self._counters.add(write_errors=1)
+            self._door.error("directory", "%s: %s", directory.path, error)
+            return
+        self._look_at_files = changed != self._seen
+        recent = abs(self._clock.wall() * 1e9 - changed) < _GRAIN_NS
+        self._seen = None if recent else changed
+
+    @property
+    def _max_open(self) -> int:
+        limit = self._settings.config.max_open_files
+        if limit is None:
+            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 512
+            limit = soft // 4 if soft > 0 else 1 << 20
+        return max(1, limit)
+
+    def _report(self, **more: int) -> None:
+        """Adds up once in a while, not once a session."""
+        written, self._written = self._written, 0
+        self._total_written += written
+        self._counters.add(bytes_written=written, **more)

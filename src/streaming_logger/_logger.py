@@ -1,0 +1,312 @@
+"""The face: `StreamingLogger`, its verbs and the hot path."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from streaming_logger import _process
+from streaming_logger._clock import Clock
+from streaming_logger._config import Config, load, parse
+from streaming_logger._config_file import Settings
+from streaming_logger._engine import WAIT_SECONDS, Engine
+from streaming_logger._handle import SessionHandle
+from streaming_logger._latch import Latch
+from streaming_logger._names import file_name
+from streaming_logger._retention import Policy
+from streaming_logger._session import Session
+from streaming_logger._stats import Stats, SweepReport
+from streaming_logger._table import JOIN_AT, LONG_CHUNK
+
+__all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
+
+DEFAULT_CONFIG_FILE = "logging_config.json"
+
+
+class StreamingLogger:
+    """Logs streams of text, one file for each session, without slowing the streams.
+
+    `config` is a whole `logging_config.json` as a mapping, or a `Config`; None is the
+    older module's behaviour, deletion at completion. `directory` overrides the setting.
+    Raises `ConfigError` with all problems, and `DirectoryError` for an unsafe directory.
+
+    >>> import tempfile
+    >>> with StreamingLogger(Config(), directory=tempfile.mkdtemp()) as logger:
+    ...     logger.write("sess_1", "Hello")
+    ...     logger.complete_session("sess_1")
+    ...     logger.stats().bytes_written
+    5
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any] | Config | None = None, *, directory: str | os.PathLike[str] | None = None
+    ) -> None:
+        if not isinstance(config, Config):
+            config = parse({} if config is None else config)
+        self._begin(Settings(config), directory)
+        self._open_directory()
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str] = DEFAULT_CONFIG_FILE) -> StreamingLogger:
+        """A logger with the settings of a file, which is watched: edits take effect while it runs.
+
+        A missing file counts as one without settings. Raises like the class itself.
+
+        >>> import tempfile
+        >>> StreamingLogger.from_file(tempfile.mkdtemp() + "/none.json").enabled
+        True
+        """
+        self = cls.__new__(cls)
+        self._begin(Settings(load(Path(path)), Path(path)), None)
+        self._open_directory()
+        return self
+
+    # -- the stream ------------------------------------------------------------------
+
+    def write(self, session_id: str | None, chunk: str | None) -> None:
+        """Logs one chunk of a session's stream. Never waits, for no lock and no disk.
+
+        None and empty strings are ignored. Raises `TypeError` for anything else that is no string.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
+        >>> logger.write("sess_1", "Hello"); logger.write("sess_1", None)
+        >>> logger.stats().chunks_written
+        1
+        >>> logger.close()
+        """
+        # From the lookup to the append no other thread can run (see _table): keep calls out of there.
+        if type(chunk) is str and 0 < len(chunk) < LONG_CHUNK:
+            try:
+                session = self._live[session_id]  # type: ignore[index]
+            except (KeyError, TypeError):
+                return self._write_slowly(session_id, chunk)
+            session.append(chunk)
+            if len(session) >= JOIN_AT:
+                self._join(session)
+            return None
+        return self._write_slowly(session_id, chunk)
+
+    append_chunk = write
+
+    def complete_session(self, session_id: str | None, *, outcome: str = "completed", wait: bool = True) -> None:
+        """Ends a session: its last chunks are written, its file is closed and kept for a while.
+
+        With `wait` it returns when that is done (after 5 s in any case); without, at once:
+        so call it on an event loop. An unknown or completed session is fine. `outcome` is
+        a word for the log. Raises `TypeError` for an id or outcome that is no string.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
+        >>> logger.complete_session("never heard of")
+        >>> logger.close()
+        """
+        if not session_id:
+            return
+        if not isinstance(session_id, str) or not isinstance(outcome, str):
+            wrong = session_id if not isinstance(session_id, str) else outcome
+            raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
+        engine = self._engine_here()
+        table = engine.table
+        here = threading.get_ident()
+        if table.gate_owner == here:
+            # A GC finalizer inside `leave` on this very thread: whoever does the I/O does it.
+            engine.worker.submit(lambda: self.complete_session(session_id, outcome=outcome, wait=False))
+            return
+        session = table.leave(session_id)
+        if session is not None:
+            session.outcome = outcome or "completed"
+            session.done = Latch()
+            engine.hand_over(session)
+        elif wait:
+            session = table.closing.get(session_id)  # somebody else is at it
+        if not wait or session is None or table.lock_owner == here or engine.worker.is_current:
+            return
+        if session.done is not None and not engine.worker.wait(session.done, WAIT_SECONDS):
+            engine.counters.add(completions_overdue=1)
+
+    def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
+        """A context manager that completes the session on every way out.
+
+        Its outcome is "error" when an exception passes. `wait` as in `complete_session`.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
+        >>> with logger.session("sess_1") as stream:
+        ...     stream.write("Hello")
+        >>> logger.stats().sessions_completed
+        1
+        >>> logger.close()
+        """
+        return SessionHandle(self, session_id, wait)
+
+    # -- the rest --------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Returns when what was written before the call is in the files, or after 5 s.
+
+        >>> import tempfile
+        >>> StreamingLogger(directory=tempfile.mkdtemp()).flush()
+        """
+        self._engine_here().flush(WAIT_SECONDS)
+
+    def cleanup_completed_files(self) -> SweepReport:
+        """Sweeps now, on this thread, by the settings in force.
+
+        >>> import tempfile
+        >>> StreamingLogger(Config(), directory=tempfile.mkdtemp()).cleanup_completed_files().deleted
+        0
+        """
+        return self._sweep(None)
+
+    def cleanup_old_sessions(self, max_age_hours: float = 24) -> SweepReport:
+        """Deletes completed files older than so many hours, whatever their retention.
+
+        Raises `ValueError` for a negative age, `TypeError` for no number.
+
+        >>> import tempfile
+        >>> StreamingLogger(Config(), directory=tempfile.mkdtemp()).cleanup_old_sessions(1).deleted
+        0
+        """
+        if isinstance(max_age_hours, bool) or not isinstance(max_age_hours, (int, float)):
+            raise TypeError(f"max_age_hours must be a number, not {type(max_age_hours).__name__}")
+        if not max_age_hours >= 0:
+            raise ValueError(f"max_age_hours must be 0 or more, not {max_age_hours}")
+        return self._sweep(Policy(retention=None, max_age=max_age_hours * 3600))
+
+    def stats(self) -> Stats:
+        """A frozen snapshot of this process's numbers.
+
+        >>> import tempfile
+        >>> StreamingLogger(directory=tempfile.mkdtemp()).stats().sessions_active
+        0
+        """
+        return self._engine_here().stats()
+
+    def close(self) -> None:
+        """Writes everything and ends the worker; the files of open sessions are kept.
+
+        Runs by itself at interpreter exit. Later writes go straight to their files.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(directory=tempfile.mkdtemp()); logger.close(); logger.close()
+        """
+        self._engine.close()
+
+    def __enter__(self) -> StreamingLogger:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<StreamingLogger {self.base_dir}: {self._engine.status()}>"
+
+    # -- read-only, as servers of the older module know them ---------------------------
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is logged at all."""
+        return self._engine.settings.config.enabled
+
+    @property
+    def flush_interval(self) -> float:
+        """Seconds between two flushes."""
+        return self._engine.settings.config.flush_interval_seconds
+
+    @property
+    def base_dir(self) -> Path:
+        """Where the session files are."""
+        return self._directory
+
+    @property
+    def session_files(self) -> Mapping[str, Path]:
+        """The file of each active session; a snapshot."""
+        return MappingProxyType({id_: self._directory / file_name(id_) for id_ in self._live.copy()})
+
+    @property
+    def session_buffers(self) -> Mapping[str, list[str]]:
+        """What each active session has not handed to the worker yet; a snapshot."""
+        return MappingProxyType({id_: session.text_buffered() for id_, session in self._live.copy().items()})
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _begin(self, settings: Settings, directory: str | os.PathLike[str] | None, clock: Clock | None = None) -> None:
+        self._directory = Path(settings.config.directory if directory is None else directory)
+        self._use(Engine(settings, self._directory, clock or Clock()))
+        _process.watch(self)
+        if not settings.config.time_based_cleanup:
+            self._engine.door.say(
+                logging.INFO, "no time-based cleanup is configured: each file is deleted when its session is complete"
+            )
+
+    def _use(self, engine: Engine) -> None:
+        self._engine = engine
+        self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
+        # Closes at interpreter exit, and when nobody holds this logger any more.
+        self._finalizer = weakref.finalize(self, engine.close)
+
+    def _open_directory(self) -> None:
+        self._engine.open()
+
+    def _start_over(self) -> None:
+        """In a forked child: rooms of its own, and nothing of the parent's."""
+        self._finalizer.detach()
+        old, closed = self._engine, self._engine.closed
+        old.forget_in_child()
+        self._use(Engine(old.settings, self._directory, old.clock))
+        self._engine.worker.autostart = old.worker.autostart
+        self._engine.closed = closed
+
+    def _engine_here(self) -> Engine:
+        """The engine of this process: a C-level fork runs no hooks, so each slow path looks."""
+        if self._engine.pid != os.getpid():
+            self._start_over()
+        return self._engine
+
+    def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
+        """All but the everyday case: ignored and wrong arguments, a stream's first chunk, a long one."""
+        for name, value in (("session_id", session_id), ("chunk", chunk)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be str, not {type(value).__name__}")
+        engine = self._engine_here()
+        if not session_id or not chunk or not engine.settings.config.enabled:
+            return
+        if type(chunk) is not str:
+            chunk = "".join((chunk,))  # an exact str: what a subclass overrides must not run in the worker
+        while True:
+            try:
+                session = self._live[session_id]
+            except KeyError:  # a new session, or completed in this very moment
+                engine.table.enter(session_id)
+                continue
+            session.append(chunk)
+            break
+        if len(chunk) >= LONG_CHUNK or len(session) >= JOIN_AT:
+            engine.table.join(session)
+        if engine.closed:
+            engine.release()
+        else:
+            engine.worker.ensure()
+            _process.close_with_multiprocessing()
+
+    def _join(self, session: Session) -> None:
+        """Every 64th chunk of a session: keeps memory small, and sees that a worker runs."""
+        engine = self._engine_here()
+        engine.table.join(session)
+        engine.worker.ensure()
+
+    def _sweep(self, policy: Policy | None) -> SweepReport:
+        slices = self._engine_here().sweeper.sweep(policy)
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                report: SweepReport = end.value
+                return report

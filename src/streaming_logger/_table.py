@@ -1,0 +1,219 @@
+"""The streams of this process, in memory: who is live, who is being completed, and the bound.
+
+What follows from CPython's lock (the GIL), and is proved by the race tests: a dict lookup
+followed by `list.append`, with no call in between, is atomic, and so is `dict.setdefault`.
+So a chunk is appended to a session that is still live, or not at all, and `write` never
+waits for a lock.
+
+`gate` is held by whoever ends a session: it guards the step from `live` to `closing` and
+out of `closing`, so that a new turn is never written before an older one. `lock` is held
+by whoever moves a session's chunks on: a writer that joins them (it only tries the lock,
+and leaves the work to the next writer when it is taken) or the worker that takes them. It
+guards `blocks`, `counted` and `gap` of every session, and `held` and `chunks_seen` here.
+Neither is held over a call out or I/O, and never both at once. Each has its owner beside
+it: a GC finalizer that runs on the owner's thread must not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+from streaming_logger import _names
+from streaming_logger._clock import Clock
+from streaming_logger._config_file import Settings
+from streaming_logger._session import Session, encode, marker
+from streaming_logger._stats import Counters
+
+__all__ = ["JOIN_AT", "LONG_CHUNK", "SessionTable"]
+
+#: A session's loose chunks are joined when there are so many: 64 bytes a chunk become 9.
+JOIN_AT = 64
+#: A chunk of so many characters is counted at once, so that 63 loose ones stay small.
+LONG_CHUNK = 1024
+#: A session that holds no more than this may use the last eighth of the memory, so that
+#: one stuck stream that fills the rest cannot make the others lose theirs.
+_MODEST = 64 * 1024
+#: How much is written in one system call.
+_BATCH_BYTES = 1 << 20
+
+
+class SessionTable:
+    """See the module. `press` is called (never under the lock) when memory fills faster than it drains."""
+
+    def __init__(self, settings: Settings, counters: Counters, clock: Clock, press: Callable[[], None]) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._clock = clock
+        self._press = press
+        self.live: dict[str, Session] = {}
+        self.closing: dict[str, Session] = {}
+        self.gate = threading.Lock()
+        self.gate_owner = 0
+        self.lock = threading.Lock()
+        self.lock_owner = 0
+        self.held = 0
+        self.chunks_seen = 0
+
+    # -- writers ---------------------------------------------------------------------
+
+    def enter(self, session_id: str) -> None:
+        """Makes the session live, if it is not: a stream's first chunk, or a new turn."""
+        self.live.setdefault(session_id, Session(session_id, _names.file_name(session_id), self._clock.monotonic()))
+
+    def leave(self, session_id: str, expected: Session | None = None) -> Session | None:
+        """Ends a session for writers; the caller hands it to the flusher. None: it is not live.
+
+        With `expected`, only that very turn is ended.
+        """
+        session = None
+        with self._gated():
+            found = self.live.get(session_id)
+            if found is not None and (expected is None or found is expected):
+                self.closing[session_id] = session = found  # first: a new turn must see that it waits
+                del self.live[session_id]
+        return session
+
+    def settled(self, session: Session) -> None:
+        """The flusher is through with a completed session."""
+        with self._gated():
+            if self.closing.get(session.id) is session:
+                del self.closing[session.id]
+        if session.done is not None:
+            session.done.ring()
+
+    def waits_for_older(self, session: Session) -> bool:
+        """Whether an earlier turn of the same session has to reach the file first."""
+        return self.closing.get(session.id, session) is not session
+
+    @contextlib.contextmanager
+    def _gated(self) -> Iterator[None]:
+        with self.gate:
+            self.gate_owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self.gate_owner = 0
+
+    def join(self, session: Session) -> None:
+        """Joins a session's loose chunks into one block and counts it against the bound.
+
+        What finds no room is dropped, counted, and marked in its place. Never waits.
+        """
+        if not self.lock.acquire(blocking=False):
+            return  # somebody is at it; the next write comes by again
+        self.lock_owner = threading.get_ident()
+        try:
+            before = self.held
+            dropped = self._join(session)
+            after = self.held
+        finally:
+            self.lock_owner = 0
+            self.lock.release()
+        if dropped:
+            self._counters.dropped("buffer full", dropped)
+        if before < self._limit // 4 <= after:
+            self._press()
+
+    # -- the flusher -----------------------------------------------------------------
+
+    def take(self, session: Session) -> bytes:
+        """The next bytes of a session, about a MiB at the most; empty when none wait.
+
+        They stay counted until `wrote` is told what became of them.
+        """
+        with self.lock:
+            blocks, size, count = session.blocks, 0, 0
+            while count < len(blocks) and size < _BATCH_BYTES:
+                size += len(blocks[count])
+                count += 1
+            parts = blocks[:count]
+            del blocks[:count]
+            loose: list[str] = []
+            if not blocks and size < _BATCH_BYTES:
+                if session.gap:
+                    parts.append(marker(session.gap))
+                    session.gap = 0
+                loose = session[:]
+                del session[: len(loose)]
+                self.chunks_seen += len(loose)
+        if loose:
+            parts.append(encode("".join(loose)))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def wrote(self, session: Session) -> None:
+        """Settles the count after a flush, whatever it managed: what still waits counts."""
+        waiting = len(session.unwritten)
+        if not session.counted and not waiting:
+            return
+        with self.lock:
+            waiting += sum(map(len, session.blocks))
+            self.held += waiting - session.counted
+            session.counted = waiting
+
+    def join_waiting(self, session: Session) -> None:
+        """Counts the loose chunks of a completed session that cannot be written yet."""
+        with self.lock:
+            dropped = self._join(session)
+        if dropped:
+            self._counters.dropped("buffer full", dropped)
+
+    def discard(self, session: Session, reason: str) -> None:
+        """Gives up what a session still holds; counted by reason."""
+        with self.lock:
+            lost = len(b"".join([session.unwritten, *session.blocks]).decode("utf-8", "replace"))
+            loose = session[:]
+            del session[: len(loose)]
+            self.chunks_seen += len(loose)
+            session.blocks.clear()
+            self.held -= session.counted
+            session.counted = session.gap = 0
+        session.unwritten = memoryview(b"")
+        lost += len("".join(loose))
+        if lost:
+            self._counters.dropped(reason, lost)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the buffers hold more than a quarter of what they may."""
+        return self.held >= self._limit // 4
+
+    # -- numbers ---------------------------------------------------------------------
+
+    def bytes_buffered(self, unfinished: Iterable[Session] = ()) -> int:
+        return sum(session.bytes_buffered() for session in self._known(unfinished))
+
+    def chunks_written(self, unfinished: Iterable[Session] = ()) -> int:
+        return self.chunks_seen + sum(len(session) for session in self._known(unfinished))
+
+    def _known(self, unfinished: Iterable[Session]) -> set[Session]:
+        return {*self.live.copy().values(), *self.closing.copy().values(), *unfinished}
+
+    # -- under the lock --------------------------------------------------------------
+
+    @property
+    def _limit(self) -> int:
+        return int(self._settings.config.max_buffer_mb * 1_000_000)
+
+    def _join(self, session: Session) -> int:
+        """Joins; returns how many characters found no room."""
+        loose = session[:]
+        del session[: len(loose)]
+        self.chunks_seen += len(loose)
+        text = "".join(loose)
+        data = encode(text)
+        limit = self._limit
+        if session.counted > _MODEST:
+            limit -= limit // 8
+        if self.held + len(data) > limit:
+            session.gap += len(text)
+            return len(text)
+        if session.gap:
+            data = marker(session.gap) + data
+            session.gap = 0
+        if data:
+            session.blocks.append(data)
+            session.counted += len(data)
+            self.held += len(data)
+        return 0

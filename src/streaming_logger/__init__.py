@@ -5,12 +5,13 @@ from streaming_logger._default import get_streaming_logger
 from streaming_logger._errors import ConfigError, DirectoryError, Problem, StreamingLoggerError
 from streaming_logger._handle import SessionHandle
 from streaming_logger._logger import StreamingLogger
-from streaming_logger._stats import Stats, SweepReport
+from streaming_logger._stats import Health, Stats, SweepReport
 
 __all__ = [
     "Config",
     "ConfigError",
     "DirectoryError",
+    "Health",
     "Problem",
     "SessionHandle",
     "Stats",

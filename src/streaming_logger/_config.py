@@ -57,6 +57,13 @@ class Config:
         "debugging window: how long a completed file is kept; 0 = deleted at completion",
         null="no limit by age",
     )
+    trouble_retention_minutes: float | None = _number(
+        None,
+        0,
+        5256000,
+        "the same, where longer, for sessions that ended otherwise than completed",
+        null="the same",
+    )
     max_session_age_hours: float | None = _number(
         24, 0.001, 876000, "emergency: no completed file outlives this, whatever the retention", null="no limit"
     )
@@ -93,6 +100,16 @@ class Config:
     def immediate(self) -> bool:
         """Whether a file is deleted as soon as its session is complete."""
         return not self.time_based_cleanup or self.file_retention_minutes == 0
+
+    @property
+    def keeps_trouble(self) -> bool:
+        """Whether files of sessions that ended in trouble are kept for longer than the others."""
+        return self.time_based_cleanup and self.trouble_seconds > (self.retention_seconds or 0.0)
+
+    @property
+    def trouble_seconds(self) -> float:
+        """How long files of sessions that ended in trouble are kept; 0 = as long as the others."""
+        return 60 * (self.trouble_retention_minutes or 0)
 
     @property
     def retention_seconds(self) -> float | None:

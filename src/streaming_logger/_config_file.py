@@ -35,13 +35,17 @@ class Settings:
         self._seen = signature
         if signature is None:
             counters.add(reloads_refused=1)
-            door.say(logging.ERROR, "%s is gone; the configuration in force stays", self._path)
+            text = f"{self._path} is gone"
+            door.record("reload_refused", logging.ERROR, "%s; the configuration in force stays", text, text=text)
             return
         try:
             new = load(self._path)
         except ConfigError as error:
             counters.add(reloads_refused=1)
-            door.say(logging.ERROR, "the configuration in force stays, because of %s", error)
+            text = str(error)
+            door.record(
+                "reload_refused", logging.ERROR, "the configuration in force stays, because of %s", text, text=text
+            )
             return
         old = self.config
         if new.directory != old.directory:

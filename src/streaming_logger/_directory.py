@@ -177,6 +177,10 @@ class Directory:
         path, dir_fd = self._at(name)
         os.unlink(path, dir_fd=dir_fd)
 
+    def rename(self, old: str, new: str) -> None:
+        (source, dir_fd), (target, _) = self._at(old), self._at(new)
+        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
     def touch(self, name: str) -> None:
         """Sets the mtime to now."""
         path, dir_fd = self._at(name)

@@ -13,10 +13,11 @@ from streaming_logger._directory import Directory
 from streaming_logger._errors import DirectoryError
 from streaming_logger._flusher import Flusher
 from streaming_logger._latch import Latch
+from streaming_logger._ledger import Ledger
 from streaming_logger._log import Door
 from streaming_logger._owner import OwnerFile
 from streaming_logger._session import Session
-from streaming_logger._stats import Counters, Stats
+from streaming_logger._stats import Counters, Health, Stats
 from streaming_logger._store import Store
 from streaming_logger._sweeper import Sweeper
 from streaming_logger._table import SessionTable
@@ -39,8 +40,8 @@ class Engine:
         self.clock = clock
         self.closed = False
         self.counters = Counters()
-        self.door = Door(clock)
         self.directory = Directory(path, adopt=settings.config.adopt)
+        self.door = Door(clock, Ledger(self.directory))
         self.store = Store(self.directory)
         self.owner = OwnerFile(self.directory)
         self.table = SessionTable(settings, self.counters, clock, self._pressed)
@@ -124,6 +125,17 @@ class Engine:
             files_parked=len(self.owner),
             worker_alive=self.worker.alive,
         )
+
+    def health(self) -> Health:
+        faults = self.door.faults()
+        failing = []
+        if self.table.full:
+            failing.append(f"max_buffer_mb is used up ({self.table.held} bytes wait): text is being dropped")
+        if self.worker.inline:
+            failing.append("no worker thread can run: files are written and deleted at completion")
+        if failing:
+            return Health(status="failing", reasons=(*failing, *faults.values()))
+        return Health(status="degraded" if faults else "ok", reasons=tuple(faults.values()))
 
     def status(self) -> str:
         """One line for the operator; also the logger's repr."""

@@ -269,7 +269,8 @@ class Flusher:
             self._counters.add(sessions_abandoned=1)
         elif session.outcome != "released":
             self._counters.add(sessions_completed=1)
-        self._door.say(
+        self._door.record(
+            session.outcome if session.outcome in ("abandoned", "released") else "completed",
             logging.DEBUG,
             "%s %s: %d bytes%s",
             session.outcome,
@@ -277,8 +278,10 @@ class Flusher:
             size,
             ", deleted at once" if deleted else "",
             session=session.id,
+            file=session.name,
+            outcome=session.outcome,
             bytes=size,
-            age=age,
+            age=round(age, 3),
             reason=session.outcome,
         )
         return True
@@ -286,20 +289,28 @@ class Flusher:
     def _close(self, session: Session, silent: float) -> bool:
         """Closes the file, or deletes it where that is the rule; whether it did."""
         file = session.file
-        if session.outcome != "released" and self._delete_at_completion():
+        config = self._settings.config
+        trouble = session.outcome not in ("completed", "released")
+        if session.outcome != "released" and self._delete_at_completion() and not (trouble and config.keeps_trouble):
             self._open.pop(session, None)
             session.file = None
             if file is not None:
                 how, size = self._store.delete_completed(file)
             else:  # parked
-                how, size = self._store.delete_if(session.name, lambda found: True)
+                how, size = self._store.delete_if(session.name, lambda fd, found: True)
             if how is Removal.DELETED:
                 self._counters.deleted("immediate", 1, size)
+                self._door.ledger.note(
+                    self._clock.wall(), "deleted", session=session.id, file=session.name, bytes=size, reason="immediate"
+                )
             return how is Removal.DELETED
         # The debugging window of a stream that stalled begins at its end, not at its last word.
-        if silent > max(1.0, 0.1 * (self._settings.config.retention_seconds or 600.0)):
+        if silent > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
             self._store.directory.touch(session.name)
-        if file is not None and self._settings.config.durability == "completed":
+        if trouble and session.written:
+            file = self._file_of(session)  # again, if it was parked
+            self._store.mark(file, session.outcome)
+        if file is not None and config.durability == "completed":
             self._store.sync(file)
         self._drop_file(session)
         return False
@@ -344,7 +355,20 @@ class Flusher:
         return max(1, limit)
 
     def _report(self, **more: int) -> None:
-        """Adds up once in a while, not once a session."""
+        """Adds up, and writes the ledger, once in a while, not once a session."""
         written, self._written = self._written, 0
         self._total_written += written
         self._counters.add(bytes_written=written, **more)
+        for (session, reason), characters in self._table.drops().items():
+            self._door.record(
+                "dropped",
+                logging.WARNING,
+                "%d characters of %s dropped: %s",
+                characters,
+                session,
+                reason,
+                session=session,
+                characters=characters,
+                reason=reason,
+            )
+        self._door.ledger.write()

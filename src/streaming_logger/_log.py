@@ -1,4 +1,4 @@
-"""The one door through which the library speaks: the stdlib logger `streaming_logger`.
+"""The one door through which the library speaks: the stdlib logger `streaming_logger`, and the ledger.
 
 It cannot raise (a log handler of the server's may), and it says a repeated
 background error once a minute, with the number of repeats, instead of once a flush.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from streaming_logger._clock import Clock
+from streaming_logger._ledger import Ledger
 
 __all__ = ["Door", "log"]
 
@@ -19,34 +21,53 @@ log.addHandler(logging.NullHandler())
 REPEAT_SECONDS = 60.0
 
 
+class _Fault(NamedTuple):
+    """A background error: its text, and the monotonic times when it was said and when it was last seen."""
+
+    text: str
+    said: float
+    seen: float
+    repeats: int
+
+
 class Door:
-    """Says things to the stdlib logger; see the module."""
+    """Says things to the stdlib logger, and writes down what happened; see the module."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, ledger: Ledger) -> None:
         self._clock = clock
-        # kind of error -> (monotonic time when it was last said, repeats since).
-        # Unlocked: the worst that a race can do is to say a line twice.
-        self._said: dict[str, tuple[float, int]] = {}
+        self.ledger = ledger
+        # By kind of error. Unlocked: the worst that a race can do is to say a line twice.
+        self._faults: dict[str, _Fault] = {}
 
-    def say(self, level: int, text: str, *args: object, **extra: object) -> None:
+    def say(self, level: int, text: str, /, *args: object, **extra: object) -> None:
         """One record, with `extra` as its fields."""
         self._emit(level, text, args, extra)
 
-    def error(self, kind: str, text: str, *args: object, **extra: object) -> None:
+    def record(self, event: str, level: int, text: str, /, *args: object, **fields: object) -> None:
+        """Something that happened: said, and kept in the ledger with the same fields."""
+        self.ledger.note(self._clock.wall(), event, **fields)
+        self._emit(level, text, args, fields)
+
+    def error(self, kind: str, text: str, /, *args: object, **extra: object) -> None:
         """A background error: the first of its `kind` at once, its repeats once a minute."""
         now = self._clock.monotonic()
-        said, repeats = self._said.get(kind, (float("-inf"), 0))
-        if now - said < REPEAT_SECONDS:
-            self._said[kind] = (said, repeats + 1)
+        before = self._faults.get(kind)
+        if before is not None and now - before.said < REPEAT_SECONDS:
+            self._faults[kind] = before._replace(seen=now, repeats=before.repeats + 1)
             return
-        self._said[kind] = (now, 0)
-        if repeats:
-            text, args = text + " (%d more like it since)", (*args, repeats)
+        self._faults[kind] = _Fault(text % args, now, now, 0)
+        if before is not None and before.repeats:
+            text, args = text + " (%d more like it since)", (*args, before.repeats)
         self._emit(logging.ERROR, text, args, extra)
+
+    def faults(self) -> dict[str, str]:
+        """The background errors of the last minute that are not known to be over, by kind."""
+        now = self._clock.monotonic()
+        return {kind: fault.text for kind, fault in self._faults.copy().items() if now - fault.seen < REPEAT_SECONDS}
 
     def recovered(self, kind: str, text: str, *args: object) -> None:
         """The fault is over: said only if it was said, and the next one is news again."""
-        if self._said.pop(kind, None) is not None:
+        if self._faults.pop(kind, None) is not None:
             self._emit(logging.WARNING, text, args, {})
 
     def _emit(self, level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:

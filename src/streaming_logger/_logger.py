@@ -21,7 +21,7 @@ from streaming_logger._latch import Latch
 from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
-from streaming_logger._stats import Stats, SweepReport
+from streaming_logger._stats import Health, Stats, SweepReport
 from streaming_logger._table import JOIN_AT, LONG_CHUNK
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
@@ -188,6 +188,15 @@ class StreamingLogger:
         0
         """
         return self._engine_here().stats()
+
+    def health(self) -> Health:
+        """Whether all is well, for a server's health endpoint: status and reasons.
+
+        >>> import tempfile
+        >>> StreamingLogger(directory=tempfile.mkdtemp()).health().status
+        'ok'
+        """
+        return self._engine_here().health()
 
     def close(self) -> None:
         """Writes everything and ends the worker; the files of open sessions are kept.

@@ -26,11 +26,13 @@ class Policy(NamedTuple):
 
     retention: float | None
     max_age: float | None
+    trouble: float = 0.0
+    """Files of sessions that ended in trouble are kept so long, where that is longer."""
 
     @classmethod
     def of(cls, config: Config) -> Policy:
         max_age = config.max_session_age_hours
-        return cls(config.retention_seconds, None if max_age is None else max_age * 3600)
+        return cls(config.retention_seconds, None if max_age is None else max_age * 3600, config.trouble_seconds)
 
     def reason(self, age: float) -> str | None:
         """Why a completed file of this age in seconds goes, or None while it stays."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["Counters", "Stats", "SweepReport"]
+__all__ = ["Counters", "Health", "Stats", "SweepReport"]
 
 
 def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -77,6 +77,21 @@ class Stats:
     reloads_refused: int = 0
     worker_alive: bool = False
     worker_restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a logger is, for a server's health endpoint: "ok", "degraded" or "failing", and why.
+
+    Degraded: something goes wrong now, and nothing is lost by it yet. Failing: text is
+    being dropped, or no worker can run.
+
+    >>> Health(status="ok").reasons
+    ()
+    """
+
+    status: str
+    reasons: tuple[str, ...] = ()
 
 
 class Counters:

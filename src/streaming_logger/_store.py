@@ -10,6 +10,7 @@ Both sides look again after they have the lock: a variant without that look lost
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -29,6 +30,13 @@ _NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
 #: How often an open is started over because a sweeper took the file in between.
 _ATTEMPTS = 8
+
+
+#: The extended attribute of a completed file whose session did not just complete.
+_OUTCOME = "user.streaming_logger.outcome"
+
+#: Asked under a candidate's lock, with its descriptor and what fstat says: is it to be deleted?
+Due = Callable[[int, os.stat_result], bool]
 
 
 class BusyError(Exception):
@@ -98,6 +106,8 @@ class Store:
                 if self.locks and not self._lock_shared(fd):
                     raise BusyError(name)
                 if self._leads_to(name, (found.st_dev, found.st_ino)):
+                    if found.st_size and self.outcome(fd) is not None:
+                        os.removexattr(fd, _OUTCOME)  # a new turn: no trouble yet
                     if found.st_mode & 0o600 != 0o600:
                         os.fchmod(fd, 0o600)  # umask 0777 made it 0000
                     return OpenFile(name, fd, found, self.directory.generation)
@@ -119,6 +129,18 @@ class Store:
         """Gives the lock back: from here on the file counts as completed."""
         self.directory.close_file(file.fd)
 
+    def mark(self, file: OpenFile, outcome: str) -> None:
+        """Keeps the outcome of a session that ended in trouble with its file, where the file system can."""
+        with contextlib.suppress(OSError, AttributeError):
+            os.setxattr(file.fd, _OUTCOME, outcome.encode("utf-8", "backslashreplace"))
+
+    def outcome(self, fd: int) -> str | None:
+        """The trouble in which a completed file's session ended, if it was marked."""
+        try:
+            return os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
+        except (OSError, AttributeError):
+            return None
+
     def sync(self, file: OpenFile) -> None:
         """Returns when the file and its name are on the medium."""
         getattr(os, "fdatasync", os.fsync)(file.fd)
@@ -128,9 +150,9 @@ class Store:
 
     def delete_completed(self, file: OpenFile) -> tuple[Removal, int]:
         """Closes a file and deletes it, unless another process writes the same session."""
-        return self._delete_and_close(file.name, file.fd, lambda found: True)
+        return self._delete_and_close(file.name, file.fd, lambda fd, found: True)
 
-    def delete_if(self, name: str, due: Callable[[os.stat_result], bool]) -> tuple[Removal, int]:
+    def delete_if(self, name: str, due: Due) -> tuple[Removal, int]:
         """Deletes a file that nobody uses and that is still `due` once it is locked; (how, size)."""
         try:
             fd = self.directory.open_file(name, os.O_RDONLY)
@@ -138,14 +160,15 @@ class Store:
             return Removal.GONE, 0
         return self._delete_and_close(name, fd, due)
 
-    def _delete_and_close(self, name: str, fd: int, due: Callable[[os.stat_result], bool]) -> tuple[Removal, int]:
+    def _delete_and_close(self, name: str, fd: int, due: Due) -> tuple[Removal, int]:
         try:
             if self.locks and not self.directory.lock(fd):
                 return Removal.IN_USE, 0
             found = os.fstat(fd)
             if found.st_nlink == 0 or not self._leads_to(name, (found.st_dev, found.st_ino)):
                 return Removal.GONE, 0
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or not due(found):
+            pinned = found.st_mode & stat.S_ISVTX
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or pinned or not due(fd, found):
                 return Removal.NOT_DUE, 0
             if not self.directory.can_lock:
                 return self._delete_on_windows(name, fd, found.st_size)

@@ -6,7 +6,6 @@ are in a live owner file. Only files that are old enough are opened at all.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -149,19 +148,31 @@ class _Run:
             if keep_rest:
                 rest.sort(key=lambda entry: entry.mtime)
                 self._rest.append(rest)
+            self._door.ledger.write()
             yield
 
     def for_room(self, settings: Settings) -> Iterator[None]:
         """In an emergency: deletes the oldest completed files, inside their window too."""
         needed = shortfall(settings.config, self._size, self._store.directory.free_bytes())
         freed = 0
+        if needed:
+            self._door.record(
+                "emergency",
+                logging.WARNING,
+                "room is short: the oldest completed files go, %d bytes",
+                needed,
+                bytes=needed,
+                reason="disk",
+            )
         for count, entry in enumerate(oldest_first(self._rest)):
             if freed >= needed:
                 break
             if self._delete(entry, "disk"):
                 freed += entry.size
             if count % _SLICE == _SLICE - 1:
+                self._door.ledger.write()
                 yield
+        self._door.ledger.write()
 
     def failed(self, what: str, error: OSError) -> None:
         self._errors += 1
@@ -189,9 +200,12 @@ class _Run:
         if session is None or entry.pinned:
             return False
 
-        def due(found: os.stat_result) -> bool:
-            if found.st_mtime != entry.mtime and self._policy.reason(self._clock.wall() - found.st_mtime) is None:
+        def due(fd: int, found: os.stat_result) -> bool:
+            age = self._clock.wall() - found.st_mtime
+            if found.st_mtime != entry.mtime and self._policy.reason(age) is None:
                 return False  # written to since the scan
+            if reason == "retention" and age <= self._policy.trouble and self._store.outcome(fd) is not None:
+                return False  # it ended in trouble: somebody will want to see it
             return not self._owners.parked(entry.name)
 
         try:
@@ -205,9 +219,16 @@ class _Run:
             return False
         self._files[reason] += 1
         self._bytes[reason] += size
-        with contextlib.suppress(OverflowError):
-            age = round(self._clock.wall() - entry.mtime)
-            self._door.say(
-                logging.DEBUG, "deleted %s: %s", entry.name, reason, session=session, bytes=size, age=age, reason=reason
-            )
+        self._door.record(
+            "deleted",
+            logging.DEBUG,
+            "deleted %s: %s",
+            entry.name,
+            reason,
+            session=session,
+            file=entry.name,
+            bytes=size,
+            age=round(self._clock.wall() - entry.mtime, 3),
+            reason=reason,
+        )
         return True

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from streaming_logger import _names
@@ -35,6 +36,7 @@ LONG_CHUNK = 1024
 #: A session that holds no more than this may use the last eighth of the memory, so that
 #: one stuck stream that fills the rest cannot make the others lose theirs.
 _MODEST = 64 * 1024
+_FULL = "buffer full"
 #: How much is written in one system call.
 _BATCH_BYTES = 1 << 20
 
@@ -53,6 +55,8 @@ class SessionTable:
         self.gate_owner = 0
         self.lock = threading.Lock()
         self.lock_owner = 0
+        self._drops: Counter[tuple[str, str]] = Counter()
+        """Characters dropped and not yet reported, by session and reason; under `lock`."""
         self.held = 0
         self.chunks_seen = 0
 
@@ -112,7 +116,7 @@ class SessionTable:
             self.lock_owner = 0
             self.lock.release()
         if dropped:
-            self._counters.dropped("buffer full", dropped)
+            self._counters.dropped(_FULL, dropped)
         if before < self._limit // 4 <= after:
             self._press()
 
@@ -157,7 +161,7 @@ class SessionTable:
         with self.lock:
             dropped = self._join(session)
         if dropped:
-            self._counters.dropped("buffer full", dropped)
+            self._counters.dropped(_FULL, dropped)
 
     def discard(self, session: Session, reason: str) -> None:
         """Gives up what a session still holds; counted by reason."""
@@ -169,10 +173,25 @@ class SessionTable:
             session.blocks.clear()
             self.held -= session.counted
             session.counted = session.gap = 0
+            lost += len("".join(loose))
+            if lost:
+                self._drops[session.id, reason] += lost
         session.unwritten = memoryview(b"")
-        lost += len("".join(loose))
         if lost:
             self._counters.dropped(reason, lost)
+
+    def drops(self) -> Counter[tuple[str, str]]:
+        """What was dropped since the last call: characters by (session, reason)."""
+        if not self._drops:
+            return self._drops
+        with self.lock:
+            drops, self._drops = self._drops, Counter()
+        return drops
+
+    @property
+    def full(self) -> bool:
+        """Whether a stream that holds much would lose text now."""
+        return self.held >= self._limit - self._limit // 8
 
     @property
     def pressed(self) -> bool:
@@ -208,6 +227,7 @@ class SessionTable:
             limit -= limit // 8
         if self.held + len(data) > limit:
             session.gap += len(text)
+            self._drops[session.id, _FULL] += len(text)
             return len(text)
         if session.gap:
             data = marker(session.gap) + data

@@ -8,6 +8,7 @@ Whoever calls `run_pending()` does the work on its own thread, under the one I/O
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -192,7 +193,7 @@ class Worker:
             self._deaths = 1 if now - self._last_death > _RETRY_SECONDS else self._deaths + 1
             self._last_death = now
             self._counters.add(worker_restarts=1)
-            self._door.error("worker died", "the worker thread died and is started again")
+            self._door.record("worker_restarted", logging.ERROR, "the worker thread died and is started again")
         thread = threading.Thread(target=self._live, name="streaming_logger", daemon=True)
         try:
             if self._deaths > _MAX_DEATHS:

@@ -16,7 +16,6 @@ from streaming_logger._latch import Latch
 from streaming_logger._ledger import Ledger
 from streaming_logger._log import Door
 from streaming_logger._owner import OwnerFile
-from streaming_logger._session import Session
 from streaming_logger._stats import Counters, Health, Stats
 from streaming_logger._store import Store
 from streaming_logger._sweeper import Sweeper
@@ -81,9 +80,9 @@ class Engine:
                     self.directory.path,
                 )
 
-    def hand_over(self, session: Session) -> None:
-        """Has the worker complete a session that has left the table."""
-        self.worker.submit(lambda: self.flusher.complete(session))
+    def complete(self) -> None:
+        """Has the worker complete what has left the table."""
+        self.worker.submit(self.flusher.complete_ended)
 
     def flush(self, seconds: float) -> bool:
         """Has the worker write what waits; whether it did so in time."""

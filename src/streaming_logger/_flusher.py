@@ -93,6 +93,7 @@ class Flusher:
     def flush(self) -> Iterator[None]:
         """Writes what waits, session by session, in slices; abandons those that have gone silent."""
         self._look_at_directory()
+        self.complete_ended()
         busy_before, self._busy_now = self._busy_attempts, False
         for name in list(self._unfinished):
             if name in self._unfinished:
@@ -103,8 +104,7 @@ class Flusher:
         now = self._clock.monotonic()
         for count, session in enumerate(list(self._table.live.values()), 1):
             if session.dirty:
-                # An older turn in the same file goes first; it is in the worker's orders.
-                if not self._table.waits_for_older(session):
+                if self._table.may_flush(session):
                     self._drain(session)
             elif now - session.last_write > patience:
                 self._end_from_within(session, "abandoned")
@@ -123,24 +123,24 @@ class Flusher:
             pass
         return self._total_written - before
 
-    def complete(self, session: Session) -> None:
-        """Drains a session that no writer can reach any more, closes its file and forgets it."""
+    def complete_ended(self) -> None:
+        """Drains the sessions that no writer can reach any more, closes their files, forgets them."""
         look, self._look_at_files = self._look_at_files, True
-        self._unfinished.setdefault(session.name, deque()).append(session)
-        self._finish(session.name)
+        ended = self._table.ended
+        while ended:
+            session = ended.popleft()
+            self._unfinished.setdefault(session.name, deque()).append(session)
+            self._finish(session.name)
         self._look_at_files = look
         self._report()
 
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
-        known = set(self.unfinished())
-        for session in list(self._table.closing.values()):
-            if session not in known:  # a SIGINT came between its end and its order
-                self._unfinished.setdefault(session.name, deque()).append(session)
         for session in list(self._table.live.values()):
-            if self._table.leave(session.id, session) is not None:
-                session.outcome = "released"
-                self._unfinished.setdefault(session.name, deque()).append(session)
+            self._table.leave(session.id, "released", session)
+        self.complete_ended()
+        for session in set(self._table.closing.values()).difference(self.unfinished()):
+            self._unfinished.setdefault(session.name, deque()).append(session)  # a SIGINT came inside `leave`
         for name in list(self._unfinished):
             self._finish(name)
             for session in self._unfinished.pop(name, ()):
@@ -321,9 +321,8 @@ class Flusher:
 
     def _end_from_within(self, session: Session, outcome: str) -> None:
         """Completes a session that nobody completed: silent for too long, or logging was disabled."""
-        if self._table.leave(session.id, session) is not None:
-            session.outcome = outcome
-            self.complete(session)
+        if self._table.leave(session.id, outcome, session) is not None:
+            self.complete_ended()
 
     # -- once a flush ----------------------------------------------------------------
 

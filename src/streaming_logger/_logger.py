@@ -17,7 +17,6 @@ from streaming_logger._config import Config, load, parse
 from streaming_logger._config_file import Settings
 from streaming_logger._engine import WAIT_SECONDS, Engine
 from streaming_logger._handle import SessionHandle
-from streaming_logger._latch import Latch
 from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
@@ -119,11 +118,9 @@ class StreamingLogger:
             # A GC finalizer inside `leave` on this very thread: whoever does the I/O does it.
             engine.worker.submit(lambda: self.complete_session(session_id, outcome=outcome, wait=False))
             return
-        session = table.leave(session_id)
+        session = table.leave(session_id, outcome or "completed")
         if session is not None:
-            session.outcome = outcome or "completed"
-            session.done = Latch()
-            engine.hand_over(session)
+            engine.complete()
         elif wait:
             session = table.closing.get(session_id)  # somebody else is at it
         if not wait or session is None or table.lock_owner == here or engine.worker.is_current:

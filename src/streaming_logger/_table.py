@@ -6,7 +6,7 @@ So a chunk is appended to a session that is still live, or not at all, and `writ
 waits for a lock.
 
 `gate` is held by whoever ends a session: it guards the step from `live` to `closing` and
-out of `closing`, so that a new turn is never written before an older one. `lock` is held
+`ended`, and out of `closing`, so that a new turn is never written before an older one. `lock` is held
 by whoever moves a session's chunks on: a writer that joins them (it only tries the lock,
 and leaves the work to the next writer when it is taken) or the worker that takes them. It
 guards `blocks`, `counted` and `gap` of every session, and `held` and `chunks_seen` here.
@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
 from streaming_logger import _names
 from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
+from streaming_logger._latch import Latch
 from streaming_logger._session import Session, encode, marker
 from streaming_logger._stats import Counters
 
@@ -51,6 +52,8 @@ class SessionTable:
         self._press = press
         self.live: dict[str, Session] = {}
         self.closing: dict[str, Session] = {}
+        self.ended: deque[Session] = deque()
+        """Sessions that ended and that the flusher has not taken up, in order."""
         self.gate = threading.Lock()
         self.gate_owner = 0
         self.lock = threading.Lock()
@@ -66,8 +69,8 @@ class SessionTable:
         """Makes the session live, if it is not: a stream's first chunk, or a new turn."""
         self.live.setdefault(session_id, Session(session_id, _names.file_name(session_id), self._clock.monotonic()))
 
-    def leave(self, session_id: str, expected: Session | None = None) -> Session | None:
-        """Ends a session for writers; the caller hands it to the flusher. None: it is not live.
+    def leave(self, session_id: str, outcome: str, expected: Session | None = None) -> Session | None:
+        """Ends a session for writers and queues it for the flusher. None: it is not live.
 
         With `expected`, only that very turn is ended.
         """
@@ -75,8 +78,13 @@ class SessionTable:
         with self._gated():
             found = self.live.get(session_id)
             if found is not None and (expected is None or found is expected):
-                self.closing[session_id] = session = found  # first: a new turn must see that it waits
+                session = found
+                session.outcome = outcome
+                session.done = Latch()
+                self.closing[session_id] = session  # first: a new turn must see that it waits
                 del self.live[session_id]
+                # Under the gate too: two turns that end at once must queue in their order.
+                self.ended.append(session)
         return session
 
     def settled(self, session: Session) -> None:
@@ -87,9 +95,9 @@ class SessionTable:
         if session.done is not None:
             session.done.ring()
 
-    def waits_for_older(self, session: Session) -> bool:
-        """Whether an earlier turn of the same session has to reach the file first."""
-        return self.closing.get(session.id, session) is not session
+    def may_flush(self, session: Session) -> bool:
+        """Whether a session is still live and no earlier turn of it has to reach the file first."""
+        return not session.outcome and session.id not in self.closing
 
     @contextlib.contextmanager
     def _gated(self) -> Iterator[None]:

@@ -1,0 +1,33 @@
+"""The README's generated parts: `python tests/readme.py` writes them anew; a test holds them current."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from streaming_logger._config import describe
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def settings_table() -> str:
+    rows = [f"| `{key}` | {json.dumps(default)} | {meaning} |" for key, default, meaning in describe()]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+GENERATED = {"settings": settings_table}
+
+
+def with_generated_parts(text: str) -> str:
+    """The README with each part between `<!-- name:begin -->` and `<!-- name:end -->` written anew."""
+    for name, make in GENERATED.items():
+        pattern = rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)"
+        found = re.search(pattern, text, re.DOTALL)
+        assert found, f"the README has no part {name}"
+        text = text[: found.end(1)] + make() + "\n" + text[found.start(2) :]
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_generated_parts(README.read_text()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -15,6 +16,16 @@ __all__ = ["get_streaming_logger"]
 
 _default: StreamingLogger | None = None
 _default_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that may have held it is not there any more."""
+    global _default_lock
+    _default_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def get_streaming_logger() -> StreamingLogger:

@@ -362,7 +362,7 @@ class Flusher:
             self._door.record(
                 "dropped",
                 logging.WARNING,
-                "%d characters of %s dropped: %s",
+                "%d characters of %r dropped: %s",
                 characters,
                 session,
                 reason,

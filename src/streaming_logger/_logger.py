@@ -249,7 +249,9 @@ class StreamingLogger:
         _process.watch(self)
         if not settings.config.time_based_cleanup:
             self._engine.door.say(
-                logging.INFO, "no time-based cleanup is configured: each file is deleted when its session is complete"
+                logging.INFO,
+                "no time-based cleanup is configured in section streaming_logs: "
+                "each file is deleted when its session is complete",
             )
 
     def _use(self, engine: Engine) -> None:

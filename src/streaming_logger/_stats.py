@@ -6,13 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 __all__ = ["Counters", "Health", "Stats", "SweepReport"]
-
-
-def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
-    return MappingProxyType(dict(counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +128,6 @@ class Counters:
         """The frozen value; `live` are the numbers that only exist at this moment."""
         with self._lock:
             numbers = {**self._plain, **live}
-            by_reason = {name: _frozen(counts) for name, counts in self._by_reason.items()}
+            by_reason = {name: dict(counts) for name, counts in self._by_reason.items()}
             ended, seconds = self._last_sweep or (None, None)
         return Stats(last_sweep_time=ended, last_sweep_seconds=seconds, **by_reason, **numbers)  # type: ignore[arg-type]

@@ -82,8 +82,8 @@ class Store:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.locks = directory.can_lock
-        """False on a file system (or an operating system) that has none."""
+        self.locks = True
+        """False on a file system that has none: nobody can tell there which files are in use."""
 
     # -- writing ---------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Store:
     def delete_if(self, name: str, due: Due) -> tuple[Removal, int]:
         """Deletes a file that nobody uses and that is still `due` once it is locked; (how, size)."""
         try:
-            fd = self.directory.open_file(name, os.O_RDONLY)
+            fd = self.directory.open_file(name, os.O_RDWR)  # NFS locks exclusively only what could be written
         except FileNotFoundError:
             return Removal.GONE, 0
         return self._delete_and_close(name, fd, due)

@@ -97,7 +97,9 @@ class Sweeper:
         if not self._store.directory.ours:
             return "the directory held other people's *.log files: set adopt to true to sweep it"
         if not self._store.locks:
-            return "this file system has no locks, so nobody can tell which files are in use"
+            text = "this file system has no locks, so nobody can tell which files are in use"
+            self._door.error("no locks", "nothing is swept: %s", text)
+            return text
         return ""
 
     def _sweep_lock(self) -> int | None:

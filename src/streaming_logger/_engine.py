@@ -73,6 +73,12 @@ class Engine:
         except OSError as error:
             self.door.error("directory", "%s: %s; text waits in memory", self.directory.path, error)
         else:
+            if not self.directory.can_lock:
+                self.door.say(
+                    logging.WARNING,
+                    "this system has no flock: files in use are told by what the system refuses to delete (Windows), "
+                    "and no promise is tested here",
+                )
             if not self.directory.ours:
                 self.door.say(
                     logging.WARNING,

@@ -21,7 +21,7 @@ from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
 from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._table import JOIN_AT, LONG_CHUNK
+from streaming_logger._table import GIL, JOIN_AT, LONG_CHUNK
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -91,6 +91,11 @@ class StreamingLogger:
                 self._join(session)
             return None
         return self._write_slowly(session_id, chunk)
+
+    if not GIL:
+        # Lookup and append are two steps then: the table makes them one, under its gate.
+        def write(self, session_id: str | None, chunk: str | None) -> None:
+            self._write_slowly(session_id, chunk)
 
     append_chunk = write
 
@@ -288,14 +293,7 @@ class StreamingLogger:
             return
         if type(chunk) is not str:
             chunk = "".join((chunk,))  # an exact str: what a subclass overrides must not run in the worker
-        while True:
-            try:
-                session = self._live[session_id]
-            except KeyError:  # a new session, or completed in this very moment
-                engine.table.enter(session_id)
-                continue
-            session.append(chunk)
-            break
+        session = engine.table.append(session_id, chunk)
         if len(chunk) >= LONG_CHUNK or len(session) >= JOIN_AT:
             engine.table.join(session)
         if engine.closed:

@@ -17,6 +17,7 @@ it: a GC finalizer that runs on the owner's thread must not wait.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,11 @@ from streaming_logger._latch import Latch
 from streaming_logger._session import Session, encode, marker
 from streaming_logger._stats import Counters
 
-__all__ = ["JOIN_AT", "LONG_CHUNK", "SessionTable"]
+__all__ = ["GIL", "JOIN_AT", "LONG_CHUNK", "SessionTable"]
+
+#: Whether this interpreter has the lock that makes a lookup followed by an append atomic. In a
+#: free-threaded one each dict and list operation is still atomic by itself, so the rest carries over.
+GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: A session's loose chunks are joined when there are so many: 64 bytes a chunk become 9.
 JOIN_AT = 64
@@ -65,9 +70,18 @@ class SessionTable:
 
     # -- writers ---------------------------------------------------------------------
 
-    def enter(self, session_id: str) -> None:
-        """Makes the session live, if it is not: a stream's first chunk, or a new turn."""
-        self.live.setdefault(session_id, Session(session_id, _names.file_name(session_id), self._clock.monotonic()))
+    def append(self, session_id: str, chunk: str) -> Session:
+        """Appends to the session, and makes it live first: a stream's first chunk, or a new turn."""
+        with contextlib.nullcontext() if GIL else self._gated():
+            while True:
+                try:
+                    session = self.live[session_id]
+                except KeyError:  # new, or completed in this very moment
+                    session = Session(session_id, _names.file_name(session_id), self._clock.monotonic())
+                    self.live.setdefault(session_id, session)
+                    continue
+                session.append(chunk)
+                return session
 
     def leave(self, session_id: str, outcome: str, expected: Session | None = None) -> Session | None:
         """Ends a session for writers and queues it for the flusher. None: it is not live.
@@ -101,6 +115,9 @@ class SessionTable:
 
     @contextlib.contextmanager
     def _gated(self) -> Iterator[None]:
+        if self.gate_owner == threading.get_ident():  # a finalizer, inside this thread's own step
+            yield
+            return
         with self.gate:
             self.gate_owner = threading.get_ident()
             try:

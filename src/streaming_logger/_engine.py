@@ -11,6 +11,7 @@ from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
 from streaming_logger._directory import Directory
 from streaming_logger._errors import DirectoryError
+from streaming_logger._files import OpenFiles
 from streaming_logger._flusher import Flusher
 from streaming_logger._latch import Latch
 from streaming_logger._ledger import Ledger
@@ -44,9 +45,11 @@ class Engine:
         self.store = Store(self.directory)
         self.owner = OwnerFile(self.directory)
         self.table = SessionTable(settings, self.counters, clock, self._pressed)
+        self.files = OpenFiles(self.store, self.owner, settings, self.counters, clock, self.door)
         self.flusher = Flusher(
             self.table,
             self.store,
+            self.files,
             self.owner,
             settings,
             self.counters,
@@ -126,7 +129,7 @@ class Engine:
             sessions_active=len(self.table.live),
             chunks_written=self.table.chunks_written(unfinished),
             bytes_buffered=self.table.bytes_buffered(unfinished),
-            files_open=self.flusher.open_files,
+            files_open=len(self.files),
             files_parked=len(self.owner),
             worker_alive=self.worker.alive,
         )

@@ -1,4 +1,4 @@
-"""The active half: drains sessions into their files, completes them, parks the cold ones.
+"""The active half: drains sessions into their files, and completes them.
 
 Only who holds the worker's I/O lock is in here, so one thread at a time. A fault leaves
 what was not written where it is, in order, to be tried again at the next flush; it never
@@ -14,17 +14,13 @@ from collections.abc import Callable, Iterator
 
 from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
+from streaming_logger._files import OpenFiles
 from streaming_logger._log import Door
 from streaming_logger._owner import OwnerFile
 from streaming_logger._session import Session
 from streaming_logger._stats import Counters
-from streaming_logger._store import BusyError, OpenFile, QuarantinedError, Removal, Store
+from streaming_logger._store import BusyError, QuarantinedError, Removal, Store
 from streaming_logger._table import SessionTable
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 __all__ = ["Flusher"]
 
@@ -32,9 +28,6 @@ __all__ = ["Flusher"]
 _SLICE = 64
 #: A file that somebody else holds is tried again after so long, then twice as long, ...
 _FIRST_RETRY_SECONDS = 0.02
-#: A directory changed so recently may change again within its time stamp's grain.
-_GRAIN_NS = 20_000_000
-_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -48,6 +41,7 @@ class Flusher:
         self,
         table: SessionTable,
         store: Store,
+        files: OpenFiles,
         owner: OwnerFile,
         settings: Settings,
         counters: Counters,
@@ -59,6 +53,7 @@ class Flusher:
     ) -> None:
         self._table = table
         self._store = store
+        self._files = files
         self._owner = owner
         self._settings = settings
         self._counters = counters
@@ -66,13 +61,8 @@ class Flusher:
         self._door = door
         self._delete_at_completion = delete_at_completion
         self._disk_full = disk_full
-        # Sessions with an open file, the least recently written first.
-        self._open: dict[Session, None] = {}
         # By file name: completed turns whose bytes the disk has not taken yet, in order.
         self._unfinished: dict[str, deque[Session]] = {}
-        # The directory's time stamp at the last flush; None: every file is to be looked at.
-        self._seen: int | None = None
-        self._look_at_files = True
         # Flushes in a row that met a busy file, and whether this one did.
         self._busy_attempts = 0
         self._busy_now = False
@@ -92,7 +82,7 @@ class Flusher:
 
     def flush(self) -> Iterator[None]:
         """Writes what waits, session by session, in slices; abandons those that have gone silent."""
-        self._look_at_directory()
+        self._files.look_at_directory()
         self.complete_ended()
         busy_before, self._busy_now = self._busy_attempts, False
         for name in list(self._unfinished):
@@ -125,13 +115,13 @@ class Flusher:
 
     def complete_ended(self) -> None:
         """Drains the sessions that no writer can reach any more, closes their files, forgets them."""
-        look, self._look_at_files = self._look_at_files, True
+        suspect, self._files.suspect = self._files.suspect, True
         ended = self._table.ended
         while ended:
             session = ended.popleft()
             self._unfinished.setdefault(session.name, deque()).append(session)
             self._finish(session.name)
-        self._look_at_files = look
+        self._files.suspect = suspect
         self._report()
 
     def release(self) -> None:
@@ -148,22 +138,13 @@ class Flusher:
                 self._forget(session)
         self._report()
 
-    # -- numbers ---------------------------------------------------------------------
-
-    @property
-    def open_files(self) -> int:
-        return len(self._open)
-
-    def unfinished(self) -> list[Session]:
-        return [session for waiting in list(self._unfinished.values()) for session in list(waiting)]
-
     # -- one session -----------------------------------------------------------------
 
     def _drain(self, session: Session) -> bool:
         """Writes all that waits; False when a fault left something."""
         table, store = self._table, self._store
         try:
-            file = self._file_of(session)
+            file = self._files.of(session)
             while True:
                 if not session.unwritten:
                     session.unwritten = memoryview(table.take(session))
@@ -182,39 +163,14 @@ class Flusher:
         if session.attempts:
             session.attempts = 0
             self._door.recovered("write", "the disk takes text again")
-        del self._open[session]
-        self._open[session] = None
+        self._files.written(session)
         return True
-
-    def _file_of(self, session: Session) -> OpenFile:
-        """The session's open file, which is the one that its name leads to."""
-        file = session.file
-        if file is not None and (self._look_at_files or file.generation != self._store.directory.generation):
-            if self._store.still_there(file):
-                return file
-            self._drop_file(session)
-            self._counters.add(files_reopened=1)
-            self._door.error(
-                "file gone", "%s was removed or renamed while open; a new file goes on", file.name, session=session.id
-            )
-            file = None
-        if file is None:
-            self._park(len(self._open) - self._max_open + 1)
-            try:
-                file = self._store.open(session.name)
-            except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS or not self._open:
-                    raise
-                self._park(1 + len(self._open) // 4)
-                file = self._store.open(session.name)
-            session.file = file
-            self._open[session] = None
-        return file
 
     def _failed(self, session: Session, error: Exception) -> None:
         session.attempts += 1
         if isinstance(error, BusyError):
             self._busy_now = True
+            self._busy_attempts = self._busy_attempts or 1
             if session.attempts < 8:
                 return  # a sweeper's microseconds are no error; a lock held for good is
             text = "somebody holds its lock"
@@ -222,24 +178,12 @@ class Flusher:
             text = str(error)
         if isinstance(error, OSError):
             if error.errno == errno.EBADF:
-                self._drop_file(session)
+                self._files.drop(session)
             elif error.errno in _FULL:
                 self._disk_full()
         self._counters.add(write_errors=1)
         kind = "quarantine" if isinstance(error, QuarantinedError) else "write"
         self._door.error(kind, "cannot write %s, the text waits in memory: %s", session.name, text, session=session.id)
-
-    def _park(self, count: int) -> None:
-        """Closes the least recently written files; their sessions stay active by the owner file."""
-        for session in list(self._open)[: max(0, count)]:
-            self._owner.add(session.name)  # first: an OSError leaves the file open and locked
-            self._drop_file(session)
-
-    def _drop_file(self, session: Session) -> None:
-        file, session.file = session.file, None
-        self._open.pop(session, None)
-        if file is not None:
-            self._store.close(file)
 
     # -- completion ------------------------------------------------------------------
 
@@ -263,7 +207,7 @@ class Flusher:
         except OSError as error:
             self._counters.add(write_errors=1)
             self._door.error("completion", "completing %s: %s", session.name, error, session=session.id)
-            self._drop_file(session)
+            self._files.drop(session)
         self._owner.discard(session.name)
         if session.outcome == "abandoned":
             self._counters.add(sessions_abandoned=1)
@@ -288,12 +232,10 @@ class Flusher:
 
     def _close(self, session: Session, silent: float) -> bool:
         """Closes the file, or deletes it where that is the rule; whether it did."""
-        file = session.file
         config = self._settings.config
         trouble = session.outcome not in ("completed", "released")
         if session.outcome != "released" and self._delete_at_completion() and not (trouble and config.keeps_trouble):
-            self._open.pop(session, None)
-            session.file = None
+            file = self._files.give(session)
             if file is not None:
                 how, size = self._store.delete_completed(file)
             else:  # parked
@@ -305,18 +247,19 @@ class Flusher:
                 )
             return how is Removal.DELETED
         # The debugging window of a stream that stalled begins at its end, not at its last word.
-        if silent > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
+        if session.written and silent > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
             self._store.directory.touch(session.name)
-        if trouble and session.written:
-            file = self._file_of(session)  # again, if it was parked
-            self._store.mark(file, session.outcome)
-        if file is not None and config.durability == "completed":
-            self._store.sync(file)
-        self._drop_file(session)
+        if session.written and (trouble or config.durability == "completed"):
+            file = self._files.of(session)  # again, if it was parked
+            if trouble:
+                self._store.mark(file, session.outcome)
+            if config.durability == "completed":
+                self._store.sync(file)
+        self._files.drop(session)
         return False
 
     def _forget(self, session: Session) -> None:
-        self._drop_file(session)
+        self._files.drop(session)
         self._table.settled(session)
 
     def _end_from_within(self, session: Session, outcome: str) -> None:
@@ -324,34 +267,11 @@ class Flusher:
         if self._table.leave(session.id, outcome, session) is not None:
             self.complete_ended()
 
-    # -- once a flush ----------------------------------------------------------------
+    # -- numbers -------------------------------------------------------------------
 
-    def _look_at_directory(self) -> None:
-        """Notices a directory, or names in it, that somebody removed, renamed or replaced."""
-        directory = self._store.directory
-        try:
-            if directory.lost():
-                directory.replaced()
-                directory.open()
-                self._seen = None
-            changed = directory.changed_at()
-            self._owner.check()
-        except OSError as error:
-            self._look_at_files = True
-            self._counters.add(write_errors=1)
-            self._door.error("directory", "%s: %s", directory.path, error)
-            return
-        self._look_at_files = changed != self._seen
-        recent = abs(self._clock.wall() * 1e9 - changed) < _GRAIN_NS
-        self._seen = None if recent else changed
-
-    @property
-    def _max_open(self) -> int:
-        limit = self._settings.config.max_open_files
-        if limit is None:
-            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 512
-            limit = soft // 4 if soft > 0 else 1 << 20
-        return max(1, limit)
+    def unfinished(self) -> list[Session]:
+        """Completed turns that wait for the disk."""
+        return [session for waiting in list(self._unfinished.values()) for session in list(waiting)]
 
     def _report(self, **more: int) -> None:
         """Adds up, and writes the ledger, once in a while, not once a session."""

@@ -37,19 +37,23 @@ class OwnerFile:
     def __len__(self) -> int:
         return len(self._names)
 
+    def start(self) -> None:
+        """Makes the file, if there is none yet. Raises `OSError`."""
+        if self._fd is None and self._directory.ours:
+            self._renew()
+
     def add(self, name: str) -> None:
         """Returns when every sweeper can see the name. Raises `OSError`: then it must not be parked."""
         if name in self._names or not self._directory.ours:
             return  # a directory that is not ours is swept by nobody
-        if self._fd is None:
-            self._start()
+        self.start()
         self._write(f"+{name}\n")
         self._names.add(name)
 
     def check(self) -> None:
         """Once a flush: a list that somebody's `rm` took away is written anew. Raises `OSError`."""
         if self._names and self._fd is not None and os.fstat(self._fd).st_nlink == 0:
-            self._start()
+            self._renew()
 
     def discard(self, name: str) -> None:
         """The session is complete. A line that cannot be written leaves its file protected, no more."""
@@ -59,7 +63,7 @@ class OwnerFile:
         with contextlib.suppress(OSError):
             self._write(f"-{name}\n")
             if self._lines > 2 * len(self._names) + _MAX_STALE_LINES:
-                self._start()
+                self._renew()
 
     def close(self) -> None:
         """The end of this owner: its file goes with it."""
@@ -68,7 +72,7 @@ class OwnerFile:
         self._fd = None
         self._names.clear()
 
-    def _start(self) -> None:
+    def _renew(self) -> None:
         """A new owner file with the names of now; the old one goes only after it is whole."""
         old_fd, old_path = self._fd, self._path
         self._directory.make_room(_ROOM)

@@ -135,15 +135,10 @@ class Engine:
         )
 
     def health(self) -> Health:
+        """Failing: text was dropped in the last minute, or no worker can run. Degraded: any other fault."""
         faults = self.door.faults()
-        failing = []
-        if self.table.full:
-            failing.append(f"max_buffer_mb is used up ({self.table.held} bytes wait): text is being dropped")
-        if self.worker.inline:
-            failing.append("no worker thread can run: files are written and deleted at completion")
-        if failing:
-            return Health(status="failing", reasons=(*failing, *faults.values()))
-        return Health(status="degraded" if faults else "ok", reasons=tuple(faults.values()))
+        failing = "dropped" in faults or self.worker.inline
+        return Health(status="failing" if failing else "degraded" if faults else "ok", reasons=tuple(faults.values()))
 
     def status(self) -> str:
         """One line for the operator; also the logger's repr."""

@@ -279,15 +279,7 @@ class Flusher:
         self._total_written += written
         self._counters.add(bytes_written=written, **more)
         for (session, reason), characters in self._table.drops().items():
-            self._door.record(
-                "dropped",
-                logging.WARNING,
-                "%d characters of %r dropped: %s",
-                characters,
-                session,
-                reason,
-                session=session,
-                characters=characters,
-                reason=reason,
-            )
+            lost = {"session": session, "characters": characters, "reason": reason}
+            self._door.ledger.note(self._clock.wall(), "dropped", **lost)
+            self._door.error("dropped", "%d characters of %r dropped: %s", characters, session, reason, **lost)
         self._door.ledger.write()

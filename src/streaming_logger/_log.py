@@ -18,6 +18,7 @@ __all__ = ["Door", "log"]
 log = logging.getLogger("streaming_logger")
 log.addHandler(logging.NullHandler())
 
+#: For so long a fault is current, and its repeats are counted instead of said.
 REPEAT_SECONDS = 60.0
 
 

@@ -214,11 +214,6 @@ class SessionTable:
         return drops
 
     @property
-    def full(self) -> bool:
-        """Whether a stream that holds much would lose text now."""
-        return self.held >= self._limit - self._limit // 8
-
-    @property
     def pressed(self) -> bool:
         """Whether the buffers hold more than a quarter of what they may."""
         return self.held >= self._limit // 4

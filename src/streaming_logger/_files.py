@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from heapq import nsmallest
 
 from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
@@ -40,8 +41,7 @@ class OpenFiles:
         self._counters = counters
         self._clock = clock
         self._door = door
-        # The least recently written first.
-        self._open: dict[Session, None] = {}
+        self._open: set[Session] = set()
         # The directory's time stamp at the last flush; None: it does not tell.
         self._seen: int | None = None
         self.suspect = True
@@ -66,11 +66,6 @@ class OpenFiles:
             file = self._opened(session)
         return file
 
-    def written(self, session: Session) -> None:
-        """It is the most recently written one now."""
-        del self._open[session]
-        self._open[session] = None
-
     def drop(self, session: Session) -> None:
         """Closes a session's file, if it is open."""
         file = self.give(session)
@@ -80,7 +75,7 @@ class OpenFiles:
     def give(self, session: Session) -> OpenFile | None:
         """Hands over a session's open file; the caller closes it."""
         file, session.file = session.file, None
-        self._open.pop(session, None)
+        self._open.discard(session)
         return file
 
     def look_at_directory(self) -> None:
@@ -118,12 +113,12 @@ class OpenFiles:
             self._park(1 + len(self._open) // 4)
             file = self._store.open(session.name)
         session.file = file
-        self._open[session] = None
+        self._open.add(session)
         return file
 
     def _park(self, count: int) -> None:
         """Closes the least recently written files; their sessions stay active by the owner file."""
-        for session in list(self._open)[:count]:
+        for session in nsmallest(count, self._open, key=lambda session: session.last_write):
             self._owner.add(session.name)  # first: an OSError leaves the file open and locked
             self.drop(session)
 

@@ -46,7 +46,7 @@ class Session(list[str]):
         # Only who does the I/O touches these: taken from here but not yet in the file; the
         # file, while it is open; bytes written to it by this turn; monotonic time of the last
         # flush that found something; flushes in a row that failed.
-        self.unwritten: memoryview = _NOTHING
+        self.unwritten: bytes | memoryview = b""
         self.file: OpenFile | None = None
         self.written = 0
         self.last_write = now
@@ -70,9 +70,6 @@ class Session(list[str]):
     def bytes_buffered(self) -> int:
         """UTF-8 bytes that wait, roughly while others write."""
         return self.counted + len(encode("".join(self[:])))
-
-
-_NOTHING = memoryview(b"")
 
 
 def encode(text: str) -> bytes:

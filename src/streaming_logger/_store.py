@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -117,9 +117,20 @@ class Store:
             self.directory.close_file(fd)  # a sweeper deleted it between our open and our lock: start over
         raise BusyError(name)
 
-    def append(self, file: OpenFile, data: memoryview) -> int:
+    def append(self, file: OpenFile, data: bytes | memoryview) -> int:
         """Writes what the disk takes; returns how many bytes that was."""
         return os.write(file.fd, data)
+
+    def append_all(self, writes: Iterable[tuple[OpenFile | None, bytes | memoryview]]) -> list[int]:
+        """`append` for many files; 0 for one that is not open or that the disk refused: `append` says why."""
+        taken = []
+        write = os.write
+        for file, data in writes:
+            try:
+                taken.append(0 if file is None else write(file.fd, data))
+            except OSError:
+                taken.append(0)
+        return taken
 
     def still_there(self, file: OpenFile) -> bool:
         """Whether the file's name still leads to it: nobody removed, renamed or replaced it."""

@@ -109,10 +109,6 @@ class SessionTable:
         if session.done is not None:
             session.done.ring()
 
-    def may_flush(self, session: Session) -> bool:
-        """Whether a session is still live and no earlier turn of it has to reach the file first."""
-        return not session.outcome and session.id not in self.closing
-
     @contextlib.contextmanager
     def _gated(self) -> Iterator[None]:
         if self.gate_owner == threading.get_ident():  # a finalizer, inside this thread's own step
@@ -146,6 +142,33 @@ class SessionTable:
             self._press()
 
     # -- the flusher -----------------------------------------------------------------
+
+    def to_flush(self, sessions: Iterable[Session]) -> list[Session]:
+        """Those that have something, are still live, and wait for no earlier turn to reach the file first."""
+        closing = self.closing
+        return [
+            session
+            for session in sessions
+            if (session or session.blocks or session.unwritten or session.gap)
+            and not session.outcome
+            and session.id not in closing
+        ]
+
+    def take_loose(self, sessions: Iterable[Session]) -> list[Session]:
+        """The everyday case of `take`, for many sessions under one lock: makes what is loose their
+        `unwritten`, where nothing else waits. Returns the sessions for which it did."""
+        taken, chunks = [], []
+        with self.lock:
+            for session in sessions:
+                if not session.blocks and not session.gap and not session.unwritten:
+                    loose = session[:]
+                    del session[: len(loose)]
+                    taken.append(session)
+                    chunks.append(loose)
+            self.chunks_seen += sum(map(len, chunks))
+        for session, loose in zip(taken, chunks, strict=True):
+            session.unwritten = "".join(loose).encode("utf-8", "backslashreplace")
+        return taken
 
     def take(self, session: Session) -> bytes:
         """The next bytes of a session, about a MiB at the most; empty when none wait.
@@ -201,7 +224,7 @@ class SessionTable:
             lost += len("".join(loose))
             if lost:
                 self._drops[session.id, reason] += lost
-        session.unwritten = memoryview(b"")
+        session.unwritten = b""
         if lost:
             self._counters.dropped(reason, lost)
 

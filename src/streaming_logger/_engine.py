@@ -27,6 +27,8 @@ __all__ = ["Engine"]
 
 #: How long a caller waits for the worker before it goes on without it.
 WAIT_SECONDS = 5.0
+#: A completion that nobody waits for is done within so long.
+_SOON_SECONDS = 2.0
 #: A full disk brings the next sweep forward, so often at the most.
 _HURRY_SECONDS = 5.0
 
@@ -89,9 +91,13 @@ class Engine:
                     self.directory.path,
                 )
 
-    def complete(self) -> None:
-        """Has the worker complete what has left the table."""
-        self.worker.submit(self.flusher.complete_ended)
+    def complete(self, *, soon: bool) -> None:
+        """Has the worker complete what has left the table; not `soon`: at its next flush, unless that is far.
+
+        To wake a thread costs the caller more than all the rest (a system call and the GIL's way there and back).
+        """
+        if soon or self.flusher.interval > _SOON_SECONDS or not self.worker.alive:
+            self.worker.submit(self.flusher.complete_ended)
 
     def flush(self, seconds: float) -> bool:
         """Has the worker write what waits; whether it did so in time."""

@@ -54,12 +54,13 @@ class OpenFiles:
         """The session's open file, which is the one that its name leads to. Raises as `Store.open`."""
         file = session.file
         if file is not None and (self.suspect or file.generation != self._store.directory.generation):
-            if self._store.still_there(file):
+            name = session.name
+            if self._store.still_there(name, file):
                 return file
             self.drop(session)
             self._counters.add(files_reopened=1)
             self._door.error(
-                "file gone", "%s was removed or renamed while open; a new file goes on", file.name, session=session.id
+                "file gone", "%s was removed or renamed while open; a new file goes on", name, session=session.id
             )
             file = None
         if file is None:

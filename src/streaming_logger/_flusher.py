@@ -62,7 +62,7 @@ class Flusher:
         self._door = door
         self._delete_at_completion = delete_at_completion
         self._disk_full = disk_full
-        # By file name: completed turns whose bytes the disk has not taken yet, in order.
+        # By session id: completed turns whose bytes the disk has not taken yet, in order.
         self._unfinished: dict[str, deque[Session]] = {}
         # Flushes in a row that met a busy file, and whether this one did.
         self._busy_attempts = 0
@@ -86,9 +86,9 @@ class Flusher:
         self._files.look_at_directory()
         self.complete_ended()
         busy_before, self._busy_now = self._busy_attempts, False
-        for name in list(self._unfinished):
-            if name in self._unfinished:
-                self._finish(name)
+        for session_id in list(self._unfinished):
+            if session_id in self._unfinished:
+                self._finish(session_id)
                 yield
         config = self._settings.config
         patience = float("inf") if config.idle_timeout_minutes is None else config.idle_timeout_minutes * 60
@@ -119,8 +119,8 @@ class Flusher:
         ended = self._table.ended
         while ended:
             session = ended.popleft()
-            self._unfinished.setdefault(session.name, deque()).append(session)
-            self._finish(session.name)
+            self._unfinished.setdefault(session.id, deque()).append(session)
+            self._finish(session.id)
         self._files.suspect = suspect
         self._report()
 
@@ -130,10 +130,10 @@ class Flusher:
             self._table.leave(session.id, "released", session)
         self.complete_ended()
         for session in set(self._table.closing.values()).difference(self.unfinished()):
-            self._unfinished.setdefault(session.name, deque()).append(session)  # a SIGINT came inside `leave`
-        for name in list(self._unfinished):
-            self._finish(name)
-            for session in self._unfinished.pop(name, ()):
+            self._unfinished.setdefault(session.id, deque()).append(session)  # a SIGINT came inside `leave`
+        for session_id in list(self._unfinished):
+            self._finish(session_id)
+            for session in self._unfinished.pop(session_id, ()):
                 self._table.discard(session, "closed")
                 self._forget(session)
         self._report()
@@ -202,28 +202,28 @@ class Flusher:
 
     # -- completion ------------------------------------------------------------------
 
-    def _finish(self, name: str) -> None:
-        """Completes the turns of one file, oldest first, as far as the disk lets it."""
-        waiting = self._unfinished[name]
+    def _finish(self, session_id: str) -> None:
+        """Completes the turns of one session, oldest first, as far as the disk lets it."""
+        waiting = self._unfinished[session_id]
         while waiting and self._finished(waiting[0]):
             self._forget(waiting.popleft())
         if not waiting:
-            del self._unfinished[name]
+            del self._unfinished[session_id]
 
     def _finished(self, session: Session) -> bool:
         if session.dirty and not self._drain(session):
             self._table.join_waiting(session)
             if session.blocks or session.unwritten:
                 return False  # it stays, and is tried at each flush; bounded like all that is buffered
-        size, age = session.written, self._clock.monotonic() - session.last_write
+        name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         deleted = False
         try:
             deleted = self._close(session, age)
         except OSError as error:
             self._counters.add(write_errors=1)
-            self._door.error("completion", "completing %s: %s", session.name, error, session=session.id)
+            self._door.error("completion", "completing %s: %s", name, error, session=session.id)
             self._files.drop(session)
-        self._owner.discard(session.name)
+        self._owner.discard(name)
         if session.outcome == "abandoned":
             self._counters.add(sessions_abandoned=1)
         elif session.outcome != "released":
@@ -233,11 +233,11 @@ class Flusher:
             logging.DEBUG,
             "%s %s: %d bytes%s",
             session.outcome,
-            session.name,
+            name,
             size,
             ", deleted at once" if deleted else "",
             session=session.id,
-            file=session.name,
+            file=name,
             outcome=session.outcome,
             bytes=size,
             age=round(age, 3),
@@ -252,7 +252,7 @@ class Flusher:
         if session.outcome != "released" and self._delete_at_completion() and not (trouble and config.keeps_trouble):
             file = self._files.give(session)
             if file is not None:
-                how, size = self._store.delete_completed(file)
+                how, size = self._store.delete_completed(session.name, file)
             else:  # parked
                 how, size = self._store.delete_if(session.name, lambda fd, found: True)
             if how is Removal.DELETED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from streaming_logger._config import Config, load, parse
 from streaming_logger._config_file import Settings
 from streaming_logger._engine import WAIT_SECONDS, Engine
 from streaming_logger._handle import SessionHandle
+from streaming_logger._latch import held_here
 from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
@@ -118,17 +118,16 @@ class StreamingLogger:
             raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
         engine = self._engine_here()
         table = engine.table
-        here = threading.get_ident()
-        if table.gate_owner == here:
+        if held_here(table.gate):
             # A GC finalizer inside `leave` on this very thread: whoever does the I/O does it.
             engine.worker.submit(lambda: self.complete_session(session_id, outcome=outcome, wait=False))
             return
         session = table.leave(session_id, outcome or "completed")
-        if session is not None:
-            engine.complete()
-        elif wait:
+        if session is None and wait:
             session = table.closing.get(session_id)  # somebody else is at it
-        if not wait or session is None or table.lock_owner == here or engine.worker.is_current:
+        elif session is not None:
+            engine.complete(soon=wait)
+        if not wait or session is None or held_here(table.lock) or engine.worker.is_current:
             return
         if session.done is not None and not engine.worker.wait(session.done, WAIT_SECONDS):
             engine.counters.add(completions_overdue=1)

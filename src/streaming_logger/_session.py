@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streaming_logger._names import file_name
+
 if TYPE_CHECKING:
     from streaming_logger._latch import Latch
     from streaming_logger._store import OpenFile
 
 __all__ = ["Session", "encode", "marker"]
+
+
+#: What most sessions have; never appended to.
+_NO_BLOCKS: list[bytes] = []
 
 
 class Session(list[str]):
@@ -28,19 +34,17 @@ class Session(list[str]):
         "gap",
         "id",
         "last_write",
-        "name",
         "outcome",
         "unwritten",
         "written",
     )
 
-    def __init__(self, session_id: str, name: str, now: float) -> None:
+    def __init__(self, session_id: str, now: float) -> None:
         super().__init__()
         self.id = session_id
-        self.name = name
         # Under SessionTable.lock: joined chunks as UTF-8; their bytes and those of `unwritten`
         # that count against the bound; characters dropped since the last block.
-        self.blocks: list[bytes] = []
+        self.blocks: list[bytes] = _NO_BLOCKS
         self.counted = 0
         self.gap = 0
         # Only who does the I/O touches these: taken from here but not yet in the file; the
@@ -59,9 +63,20 @@ class Session(list[str]):
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     @property
+    def name(self) -> str:
+        """Its file's name: made anew each time, for memory is dearer than this is slow."""
+        return file_name(self.id)
+
+    @property
     def dirty(self) -> bool:
         """Whether anything waits to be written."""
         return bool(len(self) or self.blocks or self.unwritten or self.gap)
+
+    def add_block(self, data: bytes) -> None:
+        """Under SessionTable.lock."""
+        if self.blocks is _NO_BLOCKS:
+            self.blocks = []
+        self.blocks.append(data)
 
     def text_buffered(self) -> list[str]:
         """The waiting text, piece by piece."""

@@ -59,12 +59,11 @@ class Entry(NamedTuple):
 class OpenFile:
     """A session's file, open and locked. Slots: there are as many as open sessions."""
 
-    __slots__ = ("fd", "generation", "identity", "name")
+    __slots__ = ("fd", "generation", "inode")
 
-    def __init__(self, name: str, fd: int, found: os.stat_result, generation: int) -> None:
-        self.name = name
+    def __init__(self, fd: int, inode: int, generation: int) -> None:
         self.fd = fd
-        self.identity = (found.st_dev, found.st_ino)
+        self.inode = inode  # all files of one generation of the directory are on one device
         self.generation = generation
 
 
@@ -105,12 +104,12 @@ class Store:
                 _refuse_strange(name, found)
                 if self.locks and not self._lock_shared(fd):
                     raise BusyError(name)
-                if self._leads_to(name, (found.st_dev, found.st_ino)):
+                if self._leads_to(name, found.st_ino):
                     if found.st_size and self.outcome(fd) is not None:
                         os.removexattr(fd, _OUTCOME)  # a new turn: no trouble yet
                     if found.st_mode & 0o600 != 0o600:
                         os.fchmod(fd, 0o600)  # umask 0777 made it 0000
-                    return OpenFile(name, fd, found, self.directory.generation)
+                    return OpenFile(fd, found.st_ino, self.directory.generation)
             except BaseException:
                 self.directory.close_file(fd)
                 raise
@@ -132,9 +131,9 @@ class Store:
                 taken.append(0)
         return taken
 
-    def still_there(self, file: OpenFile) -> bool:
+    def still_there(self, name: str, file: OpenFile) -> bool:
         """Whether the file's name still leads to it: nobody removed, renamed or replaced it."""
-        return file.generation == self.directory.generation and self._leads_to(file.name, file.identity)
+        return file.generation == self.directory.generation and self._leads_to(name, file.inode)
 
     def close(self, file: OpenFile) -> None:
         """Gives the lock back: from here on the file counts as completed."""
@@ -159,9 +158,9 @@ class Store:
 
     # -- deleting --------------------------------------------------------------------
 
-    def delete_completed(self, file: OpenFile) -> tuple[Removal, int]:
+    def delete_completed(self, name: str, file: OpenFile) -> tuple[Removal, int]:
         """Closes a file and deletes it, unless another process writes the same session."""
-        return self._delete_and_close(file.name, file.fd, lambda fd, found: True)
+        return self._delete_and_close(name, file.fd, lambda fd, found: True)
 
     def delete_if(self, name: str, due: Due) -> tuple[Removal, int]:
         """Deletes a file that nobody uses and that is still `due` once it is locked; (how, size)."""
@@ -176,7 +175,7 @@ class Store:
             if self.locks and not self.directory.lock(fd):
                 return Removal.IN_USE, 0
             found = os.fstat(fd)
-            if found.st_nlink == 0 or not self._leads_to(name, (found.st_dev, found.st_ino)):
+            if found.st_nlink == 0 or not self._leads_to(name, found.st_ino):
                 return Removal.GONE, 0
             pinned = found.st_mode & stat.S_ISVTX
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or pinned or not due(fd, found):
@@ -226,13 +225,12 @@ class Store:
             self.locks = False  # and nothing is swept there
             return True
 
-    def _leads_to(self, name: str, identity: tuple[int, int]) -> bool:
+    def _leads_to(self, name: str, inode: int) -> bool:
         """Whether the name leads to this very file, now."""
         try:
-            found = self.directory.stat(name)
+            return self.directory.stat(name).st_ino == inode
         except FileNotFoundError:
             return False
-        return (found.st_dev, found.st_ino) == identity
 
 
 def _refuse_strange(name: str, found: os.stat_result) -> None:

@@ -10,8 +10,8 @@ waits for a lock.
 by whoever moves a session's chunks on: a writer that joins them (it only tries the lock,
 and leaves the work to the next writer when it is taken) or the worker that takes them. It
 guards `blocks`, `counted` and `gap` of every session, and `held` and `chunks_seen` here.
-Neither is held over a call out or I/O, and never both at once. Each has its owner beside
-it: a GC finalizer that runs on the owner's thread must not wait.
+Neither is held over a call out or I/O, and never both at once. A GC finalizer that runs on
+the thread that holds one must not wait, and can tell.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import contextlib
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from streaming_logger import _names
 from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
-from streaming_logger._latch import Latch
+from streaming_logger._latch import Latch, held_here
 from streaming_logger._session import Session, encode, marker
 from streaming_logger._stats import Counters
 
@@ -59,10 +58,8 @@ class SessionTable:
         self.closing: dict[str, Session] = {}
         self.ended: deque[Session] = deque()
         """Sessions that ended and that the flusher has not taken up, in order."""
-        self.gate = threading.Lock()
-        self.gate_owner = 0
-        self.lock = threading.Lock()
-        self.lock_owner = 0
+        self.gate = threading.RLock()
+        self.lock = threading.RLock()
         self._drops: Counter[tuple[str, str]] = Counter()
         """Characters dropped and not yet reported, by session and reason; under `lock`."""
         self.held = 0
@@ -72,12 +69,12 @@ class SessionTable:
 
     def append(self, session_id: str, chunk: str) -> Session:
         """Appends to the session, and makes it live first: a stream's first chunk, or a new turn."""
-        with contextlib.nullcontext() if GIL else self._gated():
+        with contextlib.nullcontext() if GIL else self.gate:
             while True:
                 try:
                     session = self.live[session_id]
                 except KeyError:  # new, or completed in this very moment
-                    session = Session(session_id, _names.file_name(session_id), self._clock.monotonic())
+                    session = Session(session_id, self._clock.monotonic())
                     self.live.setdefault(session_id, session)
                     continue
                 session.append(chunk)
@@ -88,13 +85,13 @@ class SessionTable:
 
         With `expected`, only that very turn is ended.
         """
-        session = None
-        with self._gated():
+        session, done = None, Latch()
+        with self.gate:
             found = self.live.get(session_id)
             if found is not None and (expected is None or found is expected):
                 session = found
                 session.outcome = outcome
-                session.done = Latch()
+                session.done = done
                 self.closing[session_id] = session  # first: a new turn must see that it waits
                 del self.live[session_id]
                 # Under the gate too: two turns that end at once must queue in their order.
@@ -103,39 +100,28 @@ class SessionTable:
 
     def settled(self, session: Session) -> None:
         """The flusher is through with a completed session."""
-        with self._gated():
+        with self.gate:
             if self.closing.get(session.id) is session:
                 del self.closing[session.id]
         if session.done is not None:
             session.done.ring()
-
-    @contextlib.contextmanager
-    def _gated(self) -> Iterator[None]:
-        if self.gate_owner == threading.get_ident():  # a finalizer, inside this thread's own step
-            yield
-            return
-        with self.gate:
-            self.gate_owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self.gate_owner = 0
 
     def join(self, session: Session) -> None:
         """Joins a session's loose chunks into one block and counts it against the bound.
 
         What finds no room is dropped, counted, and marked in its place. Never waits.
         """
-        if not self.lock.acquire(blocking=False):
-            return  # somebody is at it; the next write comes by again
-        self.lock_owner = threading.get_ident()
+        if held_here(self.lock):
+            return  # a finalizer in the middle of a join
         try:
+            if not self.lock.acquire(blocking=False):
+                return  # somebody is at it; the next write comes by again
             before = self.held
             dropped = self._join(session)
             after = self.held
         finally:
-            self.lock_owner = 0
-            self.lock.release()
+            if held_here(self.lock):  # asked, not remembered: a KeyboardInterrupt may come in between
+                self.lock.release()
         if dropped:
             self._counters.dropped(_FULL, dropped)
         if before < self._limit // 4 <= after:
@@ -276,7 +262,7 @@ class SessionTable:
             data = marker(session.gap) + data
             session.gap = 0
         if data:
-            session.blocks.append(data)
+            session.add_block(data)
             session.counted += len(data)
             self.held += len(data)
         return 0

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from streaming_logger._clock import Clock
-from streaming_logger._latch import Bell
+from streaming_logger._latch import Bell, held_here
 from streaming_logger._log import Door
 from streaming_logger._stats import Counters
 
@@ -67,10 +67,8 @@ class Worker:
         self._orders: deque[Callable[[], None]] = deque()  # append and popleft are atomic
         self._bell = Bell()
         self._stopping = False
-        # Held by whoever does I/O; never wanted by a caller while the thread lives. Its owner
-        # is known, so that a finalizer or log handler inside the I/O does not wait for itself.
-        self._io = threading.Lock()
-        self._io_owner = 0
+        # Held by whoever does I/O; never wanted by a caller while the thread lives.
+        self._io = threading.RLock()
         # Tried, never waited for, by whoever starts the thread. Guards the four below.
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -93,7 +91,7 @@ class Worker:
     @property
     def is_current(self) -> bool:
         """Whether this thread is doing I/O right now, and so must not wait for any."""
-        return self._io_owner == threading.get_ident()
+        return held_here(self._io)
 
     def submit(self, order: Callable[[], None]) -> None:
         """Has it done soon, after all that was submitted before. Lock-free: finalizers call it."""
@@ -179,11 +177,7 @@ class Worker:
             yield False
             return
         with self._io:
-            self._io_owner = threading.get_ident()
-            try:
-                yield True
-            finally:
-                self._io_owner = 0
+            yield True
 
     # -- the thread ------------------------------------------------------------------
 

@@ -6,11 +6,10 @@ README's table and the shipped `logging_config.json` are held equal to it by tes
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -218,17 +217,15 @@ def _collect(given: Mapping[Any, tuple[str, Any]], values: dict[str, Any], probl
 def _check(key: object, label: str, value: object) -> Problem | None:
     """What is wrong with one setting, if anything."""
     if key not in _FIELDS:
-        close = difflib.get_close_matches(str(key).lower(), _FIELDS, 1)
-        return Problem(str(label), "is not a setting", value, f"did you mean {close[0]!r}?" if close else "")
+        return Problem(str(label), "is not a setting", value, _did_you_mean(str(key), _FIELDS))
     rules = _FIELDS[str(key)].metadata
     kind = rules["kind"]
     if kind == _SWITCH:
         good, rule = isinstance(value, bool), "must be true or false"
     elif kind == _CHOICE:
         good, rule = value in rules["choices"], "must be one of " + ", ".join(rules["choices"])
-        close = difflib.get_close_matches(str(value).lower(), rules["choices"], 1)
-        if not good and close:
-            return Problem(label, rule, value, f"did you mean {close[0]!r}?")
+        if not good:
+            return Problem(label, rule, value, _did_you_mean(str(value), rules["choices"]))
     elif kind == _TEXT:
         good, rule = isinstance(value, str) and bool(value.strip()) and "\0" not in value, "must be a non-empty path"
     else:
@@ -244,6 +241,15 @@ def _check(key: object, label: str, value: object) -> Problem | None:
     return None if good else Problem(label, rule, value)
 
 
+def _did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A hint at the name that was probably meant, or nothing."""
+    import difflib  # only for who made a mistake
+
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(given.lower(), by_lower, 1)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, tuple[str, Any]]:
     """Settings from variables such as STREAMING_LOGS_FILE_RETENTION_MINUTES=5, JSON or plain text."""
     found: dict[str, tuple[str, Any]] = {}
@@ -253,9 +259,8 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
         key = label.removeprefix(ENVIRONMENT_PREFIX).lower()
         rules = _FIELDS[key].metadata if key in _FIELDS else None
         if rules is None:
-            close = difflib.get_close_matches(key, _FIELDS, 1)
-            hint = f"did you mean {ENVIRONMENT_PREFIX}{close[0].upper()}?" if close else ""
-            problems.append(Problem(label, "is not a setting", text, hint))
+            names = [ENVIRONMENT_PREFIX + name.upper() for name in _FIELDS]
+            problems.append(Problem(label, "is not a setting", text, _did_you_mean(label, names)))
         elif rules["kind"] in (_TEXT, _CHOICE):
             found[key] = (label, text)
         else:

@@ -7,9 +7,7 @@ an over-long one is cut and told apart by a hash.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from urllib.parse import unquote_to_bytes
 
 __all__ = ["SUFFIX", "file_name", "session_id"]
 
@@ -22,6 +20,7 @@ _MAX_PREFIX = MAX_STEM - _HASH_DIGITS - 1
 _DEVICE = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)"
 _PLAIN = re.compile(rf"(?!{_DEVICE})[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_STEM - 1}}}")
 _IS_DEVICE = re.compile(_DEVICE)
+_ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _CUT = re.compile(rf"[A-Za-z0-9._%-]{{{_MAX_PREFIX - 2},{_MAX_PREFIX}}}~[0-9a-f]{{{_HASH_DIGITS}}}")
 
@@ -43,6 +42,8 @@ def file_name(session_id: str) -> str:
         half_escape = prefix.rfind("%", _MAX_PREFIX - 2)
         if half_escape >= 0:
             prefix = prefix[:half_escape]
+        import hashlib  # rarely needed, and half as long to import as all the rest
+
         stem = f"{prefix}~{hashlib.sha256(raw).hexdigest()[:_HASH_DIGITS]}"
     return stem + SUFFIX
 
@@ -62,7 +63,8 @@ def session_id(file_name_: str) -> str | None:
     if _PLAIN.fullmatch(stem) or _CUT.fullmatch(stem):
         return stem
     try:
-        decoded = unquote_to_bytes(stem).decode("utf-8", "surrogatepass")
+        raw = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), stem.encode())
+        decoded = raw.decode("utf-8", "surrogatepass")
         return decoded if decoded and file_name(decoded) == file_name_ else None
     except UnicodeError:
         return None

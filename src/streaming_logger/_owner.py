@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 
 from streaming_logger._directory import PRIVATE, Directory
@@ -76,7 +75,7 @@ class OwnerFile:
         """A new owner file with the names of now; the old one goes only after it is whole."""
         old_fd, old_path = self._fd, self._path
         self._directory.make_room(_ROOM)
-        path = f"{_ROOM}/{os.getpid()}-{secrets.token_hex(4)}"
+        path = f"{_ROOM}/{os.getpid()}-{os.urandom(4).hex()}"
         fd = self._directory.open_file(path, _FLAGS | os.O_CREAT | os.O_EXCL)
         try:
             if not self._directory.lock(fd) or os.fstat(fd).st_nlink == 0:

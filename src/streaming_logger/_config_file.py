@@ -23,7 +23,7 @@ class Settings:
     """The configuration in force, and the file it is watched in (None: not watched)."""
 
     def __init__(self, config: Config, path: Path | None = None) -> None:
-        self.config = config
+        self._use(config)
         self._path = None if path is None else path.absolute()  # the server may change its directory
         self._seen = self._signature()
 
@@ -53,13 +53,18 @@ class Settings:
             new = replace(new, directory=old.directory)
         changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
         if changed:
-            self.config = new
+            self._use(new)
             counters.add(reloads=1)
             door.say(
                 logging.INFO,
                 "configuration reloaded: %s",
                 ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
             )
+
+    def _use(self, config: Config) -> None:
+        self.config = config
+        self.buffer_bytes = int(config.max_buffer_mb * 1_000_000)
+        """`max_buffer_mb` in bytes: the write path asks for it."""
 
     def _signature(self) -> tuple[int, ...] | None:
         """What changes when the file does; None without a file."""

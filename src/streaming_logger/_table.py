@@ -116,15 +116,15 @@ class SessionTable:
         try:
             if not self.lock.acquire(blocking=False):
                 return  # somebody is at it; the next write comes by again
-            before = self.held
+            calm = not self.pressed
             dropped = self._join(session)
-            after = self.held
+            press = calm and self.pressed
         finally:
             if held_here(self.lock):  # asked, not remembered: a KeyboardInterrupt may come in between
                 self.lock.release()
         if dropped:
             self._counters.dropped(_FULL, dropped)
-        if before < self._limit // 4 <= after:
+        if press:
             self._press()
 
     # -- the flusher -----------------------------------------------------------------
@@ -225,7 +225,7 @@ class SessionTable:
     @property
     def pressed(self) -> bool:
         """Whether the buffers hold more than a quarter of what they may."""
-        return self.held >= self._limit // 4
+        return self.held >= self._settings.buffer_bytes // 4
 
     # -- numbers ---------------------------------------------------------------------
 
@@ -240,10 +240,6 @@ class SessionTable:
 
     # -- under the lock --------------------------------------------------------------
 
-    @property
-    def _limit(self) -> int:
-        return int(self._settings.config.max_buffer_mb * 1_000_000)
-
     def _join(self, session: Session) -> int:
         """Joins; returns how many characters found no room."""
         loose = session[:]
@@ -251,7 +247,7 @@ class SessionTable:
         self.chunks_seen += len(loose)
         text = "".join(loose)
         data = encode(text)
-        limit = self._limit
+        limit = self._settings.buffer_bytes
         if session.counted > _MODEST:
             limit -= limit // 8
         if self.held + len(data) > limit:

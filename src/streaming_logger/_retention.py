@@ -34,9 +34,10 @@ class Policy(NamedTuple):
         max_age = config.max_session_age_hours
         return cls(config.retention_seconds, None if max_age is None else max_age * 3600, config.trouble_seconds)
 
-    def reason(self, age: float) -> str | None:
+    def reason(self, age: float, *, trouble: bool = False) -> str | None:
         """Why a completed file of this age in seconds goes, or None while it stays."""
-        if self.retention is not None and age > self.retention:
+        retention = self.retention
+        if retention is not None and age > (max(retention, self.trouble) if trouble else retention):
             return "retention"
         if self.max_age is not None and age > self.max_age:
             return "max_age"

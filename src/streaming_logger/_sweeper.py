@@ -206,8 +206,9 @@ class _Run:
             age = self._clock.wall() - found.st_mtime
             if found.st_mtime != entry.mtime and self._policy.reason(age) is None:
                 return False  # written to since the scan
-            if reason == "retention" and age <= self._policy.trouble and self._store.outcome(fd) is not None:
-                return False  # it ended in trouble: somebody will want to see it
+            # It ended in trouble: somebody will want to see it. max_session_age_hours is above that.
+            if reason == "retention" and self._policy.reason(age, trouble=True) is None:
+                return self._store.outcome(fd) is None and not self._owners.parked(entry.name)
             return not self._owners.parked(entry.name)
 
         try:

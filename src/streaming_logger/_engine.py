@@ -122,7 +122,8 @@ class Engine:
             return
         self.closed = True  # from here on writers do not buffer
         answered = self.release()
-        self.worker.stop(WAIT_SECONDS if answered else 0.0)
+        if self.worker.stop(WAIT_SECONDS if answered else 0.0):
+            self.directory.close()  # a sweep that was due before the thread ended may have opened it again
 
     def forget_in_child(self) -> None:
         """After a fork, in the child: the parent writes what was buffered, and keeps its locks."""

@@ -1,0 +1,164 @@
+"""The streams in memory: joined, bounded, counted, and marked where text had to be dropped."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from conftest import ManualLogger, logs
+from streaming_logger._session import Session, encode, marker
+from streaming_logger._table import JOIN_AT, LONG_CHUNK
+
+Make = Callable[..., ManualLogger]
+
+
+def session_of(logger: ManualLogger, session_id: str) -> Session:
+    return logger._engine.table.live[session_id]
+
+
+def test_loose_chunks_are_joined(manual: Make) -> None:
+    """64 bytes a chunk become a few: at most 63 stay loose."""
+    logger = manual()
+    for _ in range(10 * JOIN_AT + 5):
+        logger.write("s", "ab")
+    session = session_of(logger, "s")
+    assert len(session) < JOIN_AT
+    assert "".join(session.text_buffered()) == "ab" * (10 * JOIN_AT + 5)
+    assert logger.stats().bytes_buffered == 2 * (10 * JOIN_AT + 5)
+
+
+def test_long_chunk_is_counted_at_once(manual: Make) -> None:
+    """So that 63 of them cannot hide from the bound."""
+    logger = manual()
+    logger.write("s", "x" * LONG_CHUNK)
+    assert logger._engine.table.held == LONG_CHUNK
+    logger.write("s", "x" * (LONG_CHUNK - 1))
+    assert logger._engine.table.held == LONG_CHUNK
+
+
+def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
+    """What found no room is counted by reason and stands in the file as one marker, where it is missing."""
+    logger = manual(max_buffer_mb=0.01)
+    logger.write("s", "a" * 5000)
+    for _ in range(30):
+        logger.write("s", "b" * 1234)
+    assert logger._engine.table.held <= 10_000
+    stats = logger.stats()
+    (dropped,) = stats.dropped_characters.values()
+    kept = (5000 + 30 * 1234 - dropped - 5000) // 1234
+    logger.run_pending()
+    logger.later(2)
+    logger.write("s", "after")
+    logger.later(2)
+    text = logs(logger.base_dir)["s"]
+    assert text == "a" * 5000 + "b" * 1234 * kept + marker(dropped).decode() + "after"
+    assert logger.stats().bytes_buffered == 0
+    assert logger.health().status == "failing"
+
+
+def test_marker_reads_as_the_contract_says() -> None:
+    """Operators search for it."""
+    assert marker(1234) == b"[streaming_logger: 1,234 characters dropped: buffer full]"
+
+
+def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
+    """A session that may not be written fills seven eighths; modest ones still have room."""
+    logger = manual(max_buffer_mb=1)
+    (logger.base_dir / "stuck.log").mkdir()
+    for _ in range(3000):
+        logger.write("stuck", "x" * 2000)
+    for number in range(50):
+        logger.write(f"s{number}", "y" * 2000)
+    logger.later(2)
+    found = {path.stem: path.read_text() for path in logger.base_dir.glob("s[0-9]*.log")}
+    assert found == {f"s{number}": "y" * 2000 for number in range(50)}
+    assert logger._engine.table.held <= 1_000_000
+    assert session_of(logger, "stuck").dirty
+
+
+def test_memory_pressure_brings_the_flush_forward(manual: Make) -> None:
+    """At a quarter of the bound the worker gets an order; it does not wait for its interval."""
+    logger = manual(max_buffer_mb=0.1)
+    logger.run_pending()
+    for _ in range(20):
+        logger.write("s", "x" * 2000)
+    logger.run_pending()
+    assert logs(logger.base_dir)["s"] == "x" * 40_000
+
+
+def test_chunks_are_counted_exactly(manual: Make) -> None:
+    """Joined, loose, written and dropped ones."""
+    logger = manual(max_buffer_mb=0.01)
+    for number in range(200):
+        logger.write("s", "x" * (number + 1))
+    for _ in range(7):
+        logger.write("t", "y" * 5000)
+    assert logger.stats().chunks_written == 207
+    logger.later(2)
+    assert logger.stats().chunks_written == 207
+
+
+def test_text_is_written_as_utf8_with_lone_surrogates_escaped(manual: Make) -> None:
+    """The model's bytes are untouched; what has no bytes is shown."""
+    text = "caf\u00e9 \u4e2d\U0001f600 \0 \x1b[0m \ud83d end\r\n"
+    logger = manual()
+    logger.write("s", text)
+    logger.later(2)
+    data = (logger.base_dir / "s.log").read_bytes()
+    assert data == encode(text)
+    assert data == text.replace("\ud83d", "\\ud83d").encode()
+
+
+def test_idle_session_costs_little(manual: Make) -> None:
+    """One that is flushed holds no text: 10,000 of them are a few megabytes."""
+    logger = manual()
+    logger.write("s", "x" * 100_000)
+    logger.later(2)
+    session = session_of(logger, "s")
+    assert (list(session), session.blocks, bytes(session.unwritten)) == ([], [], b"")
+    assert sys.getsizeof(session) < 1000
+
+
+def test_million_chunks_cost_linear_time(manual: Make) -> None:
+    """The second half of a million chunks of one session takes no longer than the first, by far."""
+    logger = manual(max_buffer_mb=64)
+    halves = []
+    for _ in range(2):
+        begun = time.process_time()
+        for _ in range(500_000):
+            logger.write("s", "token ")
+        halves.append(time.process_time() - begun)
+    assert halves[1] < 4 * halves[0] + 0.5
+    assert logger.stats().chunks_written == 1_000_000
+    begun = time.process_time()
+    logger.later(2)
+    assert time.process_time() - begun < 5
+    assert (logger.base_dir / "s.log").stat().st_size == 6_000_000
+
+
+def test_session_buffers_show_what_waits_in_order(manual: Make) -> None:
+    """Blocks first, loose chunks behind, nothing decoded apart."""
+    logger = manual()
+    text = "".join(chr(0x4E00 + number) for number in range(100))
+    for character in text:
+        logger.write("s", character)
+    assert "".join(logger.session_buffers["s"]) == text
+    assert re.fullmatch(r".{64}", logger.session_buffers["s"][0])
+
+
+@pytest.mark.parametrize("outcome", ["completed", "error"])
+def test_new_turn_waits_for_the_older_one(manual: Make, outcome: str) -> None:
+    """Two turns of one session reach the file in their order."""
+    logger = manual()
+    logger.write("s", "one ")
+    logger.complete_session("s", outcome=outcome, wait=False)
+    logger.write("s", "two ")
+    logger.complete_session("s", wait=False)
+    logger.write("s", "three")
+    assert logger.stats().sessions_active == 1
+    logger.later(2)
+    assert logs(logger.base_dir)["s"] == "one two three"

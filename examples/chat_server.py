@@ -168,7 +168,8 @@ def show(title: str, logger: StreamingLogger, outcomes: Outcomes) -> None:
     for file in sorted(logger.base_dir.glob("*.log")):
         with contextlib.suppress(FileNotFoundError):  # swept in this very moment
             found = file.stat()
-            state = "active" if file.stem in active else f"completed ({outcomes.by_session.get(file.stem, '?')})"
+            outcome = outcomes.by_session.get(file.stem, "completed")
+            state = "active" if file.stem in active else "completed" + f" ({outcome})" * (outcome != "completed")
             age = max(0.0, time.time() - found.st_mtime)
             rows.append(f"  {file.name:<22} {found.st_size:>7,} {age:>6.1f} s  {state}")
     print(f"  {'file':<22} {'bytes':>7} {'age':>8}  state")
@@ -208,7 +209,9 @@ def demo(directory: Path) -> None:
         readers = [Client(port, prompt) for prompt in ("logfile", "json", "list", "steps", "multiply")]
         readers += [Client(port, "rhyme", limit=380), Client(port, "poem", limit=300)]
         clients = [*readers, leaver]
-        print(f"{len(clients)} clients ask http://127.0.0.1:{port}/chat at once; one hangs up, two read a runaway.")
+        print(
+            f"{len(clients)} clients ask http://127.0.0.1:{port}/chat at once; one hangs up, two read a runaway that is cut."
+        )
         print(f"Logs: {logger.base_dir}, kept for 6 seconds here (10 minutes by default).")
         for client in clients:
             client.start()
@@ -229,11 +232,14 @@ def demo(directory: Path) -> None:
         ended = outcomes.by_session[leaver.session_id]
         check(ended == "error" and not logger.session_files, "and its session was completed, outcome 'error'")
 
-        wait_until(lambda: not any(file.exists() for file in files.values()), 12, "all completed files are swept")
+        # A sweep is counted at its end, a moment after its last file is gone.
+        wait_until(
+            lambda: logger.stats().deleted_files.get("retention") == len(clients), 12, "all completed files are swept"
+        )
         show("After the sweep", logger, outcomes)
-        stats = logger.stats()
         print()
-        check(stats.deleted_files.get("retention") == len(clients), f"{len(clients)} files swept by retention")
+        gone = not any(file.exists() for file in files.values())
+        check(gone, f"{len(clients)} files were swept, 6 seconds after they were completed")
     stats = logger.stats()
     print("\nStatistics\n")
     for name, value in {

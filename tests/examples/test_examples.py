@@ -1,0 +1,156 @@
+"""Each example runs as a user would run it: the plain interpreter, the standard library, real HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PLAIN = [sys.executable, "-I", "-S", "-W", "error"]  # no site-packages: only the standard library
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PLAIN, *arguments], capture_output=True, text=True, timeout=50, check=False)  # noqa: S603 - our own files
+
+
+def recorded(prompt: str) -> bytes:
+    """The whole recorded answer."""
+    (file,) = (EXAMPLES / "streams").glob(f"{prompt}_t*.jsonl")
+    return "".join(json.loads(line)[1] for line in file.read_text(encoding="utf-8").splitlines()).encode()
+
+
+class Served:
+    """The chat server in its serving mode, as a process."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.process = subprocess.Popen(  # noqa: S603 - our own files
+            [*PLAIN, str(EXAMPLES / "chat_server.py"), "--port", "0", "--dir", str(logs)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        said = re.search(r"curl -N 'http://127\.0\.0\.1:(\d+)/", self.process.stdout.readline())
+        assert said, "the server prints its curl line"
+        self.port = int(said[1])
+
+    def ask(self, prompt: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, Path]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request("GET", f"/chat?prompt={prompt}")
+        response = connection.getresponse()
+        return connection, response, self.logs / f"{response.headers['X-Session-Id']}.log"
+
+    def interrupt(self) -> tuple[str, str]:
+        """Ctrl-C; what it printed until its end."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=20)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    server = Served(tmp_path / "served")
+    with server.process:
+        yield server
+        if server.process.poll() is None:
+            server.interrupt()
+
+
+def test_demo_shows_the_whole_life_in_time() -> None:
+    """It ends by itself with 0 in under 40 s, having seen streams, completion and the sweep."""
+    began = time.monotonic()
+    ran = run(str(EXAMPLES / "chat_server.py"), "--demo")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    assert time.monotonic() - began < 40
+    for title in ("While they stream", "All streams have ended", "After the sweep", "Statistics", "(no session files)"):
+        assert title in ran.stdout
+    assert re.search(r"rhyme_\w+\.log +[\d,]+ +[\d.]+ s  active", ran.stdout)
+    assert re.search(r"essay_\w+\.log +[\d,]+ +[\d.]+ s  completed \(error\)", ran.stdout)
+    place = re.search(r"Logs: (\S+),", ran.stdout)
+    assert place
+    assert not os.path.exists(os.path.dirname(place[1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("two_lines.py", "The answer is 42."), ("asyncio_stream.py", "grace says 5.")]
+)
+def test_short_examples_run(name: str, said: str) -> None:
+    """Each one ends with 0, says nothing on stderr, and shows what it logged."""
+    ran = run(str(EXAMPLES / name))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert said in ran.stdout
+
+
+def test_bytes_arrive_as_they_are_streamed_and_the_log_equals_them(served: Served) -> None:
+    """The answer comes in many parts over its recorded time; at its end the file is whole."""
+    connection, response, file = served.ask("json")
+    parts = []
+    began = time.monotonic()
+    while part := response.read1():
+        parts.append(part)
+    took = time.monotonic() - began
+    connection.close()
+    assert len(parts) > 10
+    assert took > 0.5  # the recording lasts 0.88 s
+    assert b"".join(parts) == file.read_bytes() == recorded("json")
+
+
+def test_a_client_that_hangs_up_completes_its_session(served: Served) -> None:
+    """The file holds what the client received, and the session ends with outcome error."""
+    connection, response, file = served.ask("poem")
+    received = response.read1()
+    response.close()
+    connection.close()
+    assert served.process.stderr is not None
+    said = served.process.stderr.readline()  # the record of the session's end: comes by itself, long before the poem's
+    assert f"error {file.name}" in said
+    assert file.read_bytes().startswith(received)
+    assert len(file.read_bytes()) < len(recorded("poem"))
+
+
+def test_interrupt_ends_cleanly_and_loses_nothing(served: Served) -> None:
+    """Ctrl-C in mid-stream: exit code 0, no traceback, and all that was sent is in the file."""
+    connection, response, file = served.ask("poem")
+    received = response.read1()
+    said, errors = served.interrupt()
+    try:
+        while part := response.read1():
+            received += part
+    except http.client.IncompleteRead as cut:
+        received += cut.partial
+    response.close()
+    connection.close()
+    assert served.process.returncode == 0
+    assert "Stopped: 1 sessions" in said
+    assert "Traceback" not in errors
+    assert received
+    assert file.read_bytes() == received
+
+
+def test_an_unknown_prompt_is_refused_with_the_known_ones(served: Served) -> None:
+    """404, a list of what can be asked, and no session."""
+    connection, response, _ = served.ask("nonsense")
+    assert response.status == 404
+    assert b"poem" in response.read()
+    connection.close()
+    assert list(served.logs.glob("*.log")) == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_receives_the_answer(served: Served) -> None:
+    """The printed command's own client gets the recorded answer."""
+    url = f"http://127.0.0.1:{served.port}/chat?prompt=logfile"
+    ran = subprocess.run(["curl", "-sN", url], capture_output=True, timeout=30, check=True)  # noqa: S603, S607 - the user's curl
+    assert ran.stdout == recorded("logfile")

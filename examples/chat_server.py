@@ -209,9 +209,7 @@ def demo(directory: Path) -> None:
         readers = [Client(port, prompt) for prompt in ("logfile", "json", "list", "steps", "multiply")]
         readers += [Client(port, "rhyme", limit=380), Client(port, "poem", limit=300)]
         clients = [*readers, leaver]
-        print(
-            f"{len(clients)} clients ask http://127.0.0.1:{port}/chat at once; one hangs up, two read a runaway that is cut."
-        )
+        print(f"{len(clients)} clients ask http://127.0.0.1:{port}/chat at once; one hangs up, two read cut runaways.")
         print(f"Logs: {logger.base_dir}, kept for 6 seconds here (10 minutes by default).")
         for client in clients:
             client.start()

@@ -84,6 +84,9 @@ class OpenFiles:
         directory = self._store.directory
         try:
             if directory.lost():
+                self.suspect = True
+                if not self._settings.config.enabled:
+                    return  # nothing is logged, so no directory is made
                 directory.replaced()
                 directory.open()
                 self._seen = None

@@ -170,7 +170,7 @@ def test_emergency_by_directory_size_takes_the_oldest_with_slack(manual: Make) -
         put(logger, f"{number:02}.log", 120 - number, 1000)
     report = logger.cleanup_completed_files()
     assert (report.deleted_by_reason, report.bytes_by_reason) == ({"disk": 3}, {"disk": 3000})
-    assert list(logs(logger.base_dir))[0] == "03"
+    assert next(iter(logs(logger.base_dir))) == "03"
     assert logger.cleanup_completed_files().deleted == 0
 
 
@@ -181,7 +181,7 @@ def test_emergency_by_free_disk_takes_the_oldest(manual: Make, monkeypatch: pyte
     for number in range(200):
         put(logger, f"{number:03}.log", 300 - number, 1000)
     assert logger.cleanup_completed_files().deleted == 103
-    assert list(logs(logger.base_dir))[0] == "103"
+    assert next(iter(logs(logger.base_dir))) == "103"
 
 
 def test_emergency_passes_over_what_is_active(manual: Make) -> None:

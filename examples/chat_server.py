@@ -275,7 +275,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="where to serve; 0 = any free port (default 8000)")
     parser.add_argument("--dir", type=Path, help="where the logs go (demo: a temporary directory that is removed)")
     given = parser.parse_args()
-    return run_demo(given.dir) if given.demo else serve(given.port, given.dir)
+    try:
+        return run_demo(given.dir) if given.demo else serve(given.port, given.dir)
+    except OSError as error:  # the port is taken, the directory is refused
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

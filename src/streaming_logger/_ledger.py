@@ -8,6 +8,7 @@ ledger that cannot be written disturbs nothing; its lines wait, the oldest give 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import deque
@@ -41,8 +42,9 @@ class Ledger:
         if not self._waiting or not self._directory.ours:
             return
         lines = []
-        while self._waiting:
-            lines.append(self._waiting.popleft())
+        with contextlib.suppress(IndexError):  # the worker and a caller that sweeps may both be here
+            for _ in range(len(self._waiting)):
+                lines.append(self._waiting.popleft())
         try:
             self._append("".join(lines).encode())
         except OSError:

@@ -46,8 +46,10 @@ def test_settings_come_from_the_file_here() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", '{"streaming_logs": {"enabled": 1, "retention": 3}}', '{"streaming_logs": {"max_buffer_mb": 1%s}}']
-    + ['{"streaming_logs": null}', '{"streaming_logs": {"file_retention_minutes": "ten"}}'],
+    [
+        *("", "[]", "{", '{"streaming_logs": {"enabled": 1, "retention": 3}}', '{"streaming_logs": null}'),
+        *('{"streaming_logs": {"max_buffer_mb": 1%s}}', '{"streaming_logs": {"file_retention_minutes": "ten"}}'),
+    ],
 )
 def test_bad_configuration_is_one_error_line_and_the_defaults(text: str, caplog: pytest.LogCaptureFixture) -> None:
     """With all problems in it; streams are logged."""

@@ -121,11 +121,17 @@ def test_session_completes_on_every_way_out(live: Make) -> None:
     with logger.session("good") as stream:
         stream.write("text")
         stream.write(None)
-    with pytest.raises(ZeroDivisionError), logger.session("bad") as stream:
-        stream.write("half")
-        _ = 1 / 0
+
+    def failing_stream() -> None:
+        with logger.session("bad") as stream:
+            stream.write("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing_stream()
     assert logs(logger.base_dir) == {"bad": "half", "good": "text"}
     assert logger.stats().sessions_completed == 2
+    logger.flush()
     outcomes = {event["session"]: event["outcome"] for event in logger._engine.door.ledger.read() if "outcome" in event}
     assert outcomes == {"good": "completed", "bad": "error"}
 

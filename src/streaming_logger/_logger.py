@@ -87,7 +87,7 @@ class StreamingLogger:
             except (KeyError, TypeError):
                 return self._write_slowly(session_id, chunk)
             session.append(chunk)
-            if len(session) >= JOIN_AT:
+            if not len(session) % JOIN_AT:  # not >=: while the table's lock is taken, each write would come by in vain
                 self._join(session)
             return None
         return self._write_slowly(session_id, chunk)

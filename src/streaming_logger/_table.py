@@ -236,7 +236,7 @@ class SessionTable:
         return self.chunks_seen + sum(len(session) for session in self._known(unfinished))
 
     def _known(self, unfinished: Iterable[Session]) -> set[Session]:
-        return {*self.live.copy().values(), *self.closing.copy().values(), *unfinished}
+        return {*self.live.copy().values(), *self.closing.copy().values(), *self.ended.copy(), *unfinished}
 
     # -- under the lock --------------------------------------------------------------
 

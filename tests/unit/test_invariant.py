@@ -64,7 +64,11 @@ class Lives(RuleBasedStateMachine):
     def begin(self, buffer_kb: int, files: int | None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pytest-invariant-"))
         config = Config(
-            max_buffer_mb=buffer_kb / 1000, max_open_files=files, min_free_disk_mb=None, idle_timeout_minutes=1
+            max_buffer_mb=buffer_kb / 1000,
+            max_open_files=files,
+            min_free_disk_mb=None,
+            idle_timeout_minutes=1,
+            file_retention_minutes=None,
         )
         self.logger = ManualLogger(config, self.folder / "logs", HandClock(time.time()))
         self.engine = self.logger._engine

@@ -1,0 +1,144 @@
+"""Measures of files: a flush of many sessions, sweeps, completions, memory, and the import."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from peers import Ours
+from text import ids, numbered, verify
+
+__all__ = ["complete", "flush", "imports", "make_files", "memory", "sweep"]
+
+
+def flush(candidate: str, room: Path, *, sessions: int, times: int) -> dict[str, float]:
+    """Seconds to write what so many dirty sessions hold, 30 bytes each, their files being open."""
+    names = ids(sessions)
+    text = numbered(5)
+    took = []
+    if candidate == "os.write":
+        fds = [os.open(room / f"{name}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in names]
+        for fd, name in zip(fds, names, strict=True):
+            os.write(fd, name.encode())
+        data = "".join(text).encode()
+        for _ in range(times):
+            begun = time.perf_counter()
+            for fd in fds:
+                os.write(fd, data)
+            took.append(time.perf_counter() - begun)
+        for fd in fds:
+            os.close(fd)
+    else:
+        ours = Ours(room, names, flush_interval_seconds=3600)
+        for name in names:
+            ours.write(name, name)
+        ours.logger.flush()
+        for _ in range(times):
+            ours.stream(names, text)
+            begun = time.perf_counter()
+            ours.logger.flush()
+            took.append(time.perf_counter() - begun)
+        ours.close()
+    for name in names:
+        verify(room / f"{name}.log", name, text * times)
+    return {"seconds": median(took)}
+
+
+def make_files(room: Path, count: int, age: float) -> None:
+    """So many completed session files of 60 bytes, so many seconds old, in a directory of ours."""
+    then = time.time() - age
+    (room / ".streaming_logger").mkdir(exist_ok=True)
+    here = os.open(room, os.O_RDONLY)
+    for number in range(count):
+        fd = os.open(f"old_{number:06d}.log", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=here)
+        os.write(fd, b"x" * 60)
+        os.utime(fd, (then, then))
+        os.close(fd)
+    os.close(here)
+
+
+def sweep(candidate: str, room: Path, *, expired: bool) -> dict[str, float]:
+    """Seconds of one sweep of the files in the room, all of them expired or none."""
+    files = _count(room)
+    if candidate == "find":
+        command = ["find", str(room), "-type", "f", "-name", "*.log", "-mmin", "+10"] + ["-delete"] * expired
+        begun = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, check=True)
+        seconds = time.perf_counter() - begun
+        assert done.stdout == b""
+    else:
+        ours = Ours(room, [])
+        begun = time.perf_counter()
+        report = ours.logger.cleanup_completed_files()
+        seconds = time.perf_counter() - begun
+        ours.close()
+        assert report.deleted == (files if expired else 0), report
+    assert _count(room) == (0 if expired else files)
+    return {"seconds": seconds, "us": seconds / files * 1e6}
+
+
+def _count(room: Path) -> int:
+    return sum(name.endswith(".log") for name in os.listdir(room))
+
+
+def complete(candidate: str, room: Path, *, wait: bool, sessions: int, times: int) -> dict[str, float]:
+    """Microseconds (p50) of complete_session, of streams shorter than a flush interval, beside so many open ones."""
+    others, names = ids(sessions), ids(times, 1)
+    ours = Ours(room, others + names)
+    for name in others:
+        ours.write(name, name)
+    ours.logger.flush()
+    done, took = ours.logger.complete_session, []
+    for name in names:
+        ours.write(name, name)
+        before = time.perf_counter()
+        done(name, wait=wait)
+        took.append(time.perf_counter() - before)
+        time.sleep(0.0005)
+    ours.close()
+    for name in names:
+        verify(ours.paths[name], name, [])
+    return {"us": median(took) * 1e6}
+
+
+def memory(candidate: str, room: Path, *, of: str, count: int) -> dict[str, float]:
+    """Bytes of resident memory for each open idle session, or for each buffered 6-byte chunk of 100 sessions."""
+    names = ids(count if of == "session" else 100)
+    ours = Ours(room, names, flush_interval_seconds=3600, max_buffer_mb=1000)
+    text = numbered(count // 100)
+    before = 0
+    for number in range(0, len(names), 100):
+        if of == "session" and number == 100:
+            before = _resident()
+        for name in names[number : number + 100]:
+            ours.write(name, name)
+        ours.logger.flush()
+    if of == "chunk":
+        before = _resident()
+        ours.stream(names, text)
+    size = _resident() - before
+    ours.close()
+    for name in names:
+        verify(ours.paths[name], name, text if of == "chunk" else [])
+    return {"bytes": size / (count - 100 if of == "session" else count)}
+
+
+def _resident() -> int:
+    gc.collect()
+    with open("/proc/self/smaps_rollup") as lines:
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Rss"))
+
+
+def imports(candidate: str, room: Path, *, module: str) -> dict[str, float]:
+    """Seconds of an import in a fresh interpreter, its byte code being cached: the best of 5."""
+    code = f"import time; begun = time.perf_counter(); import {module}; print(time.perf_counter() - begun)"
+    took = []
+    for _ in range(6):
+        done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+        took.append(float(done.stdout))
+    return {"seconds": min(took[1:])}

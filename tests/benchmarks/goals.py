@@ -1,0 +1,260 @@
+"""What is measured, and which goal each figure has: the sections of the benchmark, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from peers import PEERS
+from rounds import Results, Rounds
+
+__all__ = ["GROWTH_FILES", "GROWTH_SESSIONS", "SECTIONS", "Row", "Sizes", "growth"]
+
+OURS = "streaming_logger"
+GROWTH_SESSIONS = (1, 100, 10_000, 100_000)
+GROWTH_FILES = (1_000, 10_000, 100_000, 500_000)
+
+#: Chunks of a saturated run, so that each takes a fraction of a second to a few.
+_CHUNKS = {
+    OURS: 3_000_000,
+    "f.write": 3_000_000,
+    "f.write + flush": 300_000,
+    "in-house, one lock": 1_000_000,
+    "logging.FileHandler": 60_000,
+    "logging.MemoryHandler": 60_000,
+    "logging.QueueHandler": 40_000,
+    "picologging": 200_000,
+    "loguru": 30_000,
+    "loguru, enqueue": 10_000,
+    "structlog": 100_000,
+    "aiofiles": 5_000,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the runs are; the goals are meant for the full ones."""
+
+    sessions: int = 10_000
+    times: int = 1000
+    """Completions."""
+    files: int = 100_000
+    seconds: float = 4.0
+    share: float = 1.0
+    """Of the chunks."""
+
+
+QUICK = Sizes(sessions=1000, files=1000, seconds=0.4, share=0.02, times=100)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a figure, and the limit it should keep; None where there is none."""
+
+    what: str
+    figure: float
+    shown: str
+    limit: float | None = None
+    least: bool = False
+    """Whether the limit is a lower one."""
+    unit: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        if self.limit is None:
+            return None
+        return self.figure >= self.limit if self.least else self.figure <= self.limit
+
+    @property
+    def goal(self) -> str:
+        return "" if self.limit is None else f"{'≥' if self.least else '≤'} {self.limit:g}{self.unit}"
+
+
+Section = Callable[[Rounds, Sizes], Iterator[Row]]
+
+
+def calls(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for sessions, limit in ((1, 0.45), (sizes.sessions, 0.50)):
+        arguments = {"sessions": sessions, "blocks": 9}
+        found = rounds.run("streams.call", {OURS: arguments, "yardstick": arguments})
+        ns = f"{found.median(OURS, 'ns'):.0f} ns"
+        yield Row(
+            f"write(), {sessions:,} sessions, against method + with lock + list.append",
+            found.ratio(OURS, "yardstick", "ns"),
+            ns,
+            limit,
+            unit="x",
+        )
+
+
+def throughput(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    found = rounds.run(
+        "streams.saturated", {name: {"chunks": max(500, int(_CHUNKS[name] * sizes.share))} for name in PEERS}
+    )
+    limits = {"logging.FileHandler": 20.0, "loguru": 60.0, "f.write + flush": 6.0, "f.write": 1.0}
+    yield Row("throughput, 100 sessions x 4 threads, 6-byte chunks", 1.0, f"{found.median(OURS, 'rate'):,.0f}/s")
+    for name in PEERS:
+        if name in found.values and name != OURS:
+            ratio = found.ratio(OURS, name, "rate")
+            rate = f"{found.median(name, 'rate'):,.0f}/s"
+            yield Row(f"throughput against {name}", ratio, rate, limits.get(name), least=True, unit="x")
+    for name in found.missing:
+        yield Row(f"throughput against {name}: not installed", float("nan"), "")
+    # One thread, as a stream's server writes it; "6-byte chunks, end to end".
+    arguments = {"size": 6, "megabytes": max(1, int(12 * sizes.share))}
+    found = rounds.run("streams.large", dict.fromkeys((OURS, "f.write", "f.write + flush"), arguments))
+    for name, limit in (("f.write", 6.0), ("f.write + flush", None)):
+        mb = f"{found.median(OURS, 'mb'):.0f} MB/s"
+        yield Row(
+            f"one stream of 6-byte chunks against {name}",
+            found.ratio(OURS, name, "mb"),
+            mb,
+            limit,
+            least=True,
+            unit="x",
+        )
+
+
+def large_chunks(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for size in (64, 256, 1024, 8192):
+        arguments = {"size": size, "megabytes": max(4, int(40 * sizes.share))}
+        found = rounds.run("streams.large", dict.fromkeys((OURS, "os.write", "f.write"), arguments))
+        for name, limit in (("os.write", 0.8), ("f.write", None)):
+            against = "os.write of 1 MiB" if limit else name
+            mb = f"{found.median(OURS, 'mb'):,.0f} MB/s"
+            yield Row(
+                f"one stream of {size}-byte chunks against {against}",
+                found.ratio(OURS, name, "mb"),
+                mb,
+                limit,
+                least=True,
+                unit="x",
+            )
+
+
+def tails(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for sessions in (100, sizes.sessions):
+        arguments = {"sessions": sessions, "seconds": sizes.seconds}
+        found = rounds.run("streams.paced", dict.fromkeys((OURS, "f.write", "logging.FileHandler"), arguments))
+        for name, limit in (("f.write", 0.5), ("logging.FileHandler", 0.1)):
+            tail = f"{found.median(OURS, 'p99.9'):.1f} µs against {found.median(name, 'p99.9'):.1f} µs"
+            yield Row(
+                f"p99.9 of write(), {sessions:,} paced sessions, against {name}",
+                found.ratio(OURS, name, "p99.9"),
+                tail,
+                limit,
+                unit="x",
+            )
+    alone = {"peer": OURS, "sessions": 100, "seconds": sizes.seconds}
+    found = rounds.run(
+        "streams.paced",
+        {
+            "alone": alone,
+            "a sweep of the directory runs": {**alone, "beside": "sweep"},
+            "10,000 dirty sessions are flushed": {**alone, "beside": "flush"},
+        },
+        files=sizes.files,
+        age=60,
+        shared=True,
+    )
+    for name in found.values:
+        if name != "alone":
+            tail = f"{found.median(name, 'p99.9'):.1f} µs against {found.median('alone', 'p99.9'):.1f} µs"
+            yield Row(f"p99.9 while {name}, against alone", found.ratio(name, "alone", "p99.9"), tail, 2.0, unit="x")
+
+
+def flushes(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    arguments = {"sessions": sizes.sessions, "times": 9}
+    found = rounds.run("files.flush", {OURS: arguments, "os.write": arguments})
+    yield Row(
+        f"flush of {sizes.sessions:,} dirty sessions against a bare os.write loop",
+        found.ratio(OURS, "os.write", "seconds"),
+        f"{found.median(OURS, 'seconds') * 1e3:.1f} ms",
+        1.3,
+        unit="x",
+    )
+
+
+def sweeps(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for expired, what, limit in (
+        (False, "none expired, against find -mmin", 1.1),
+        (True, "all expired, against find -delete", 1.2),
+    ):
+        both = {OURS: {"expired": expired}, "find": {"expired": expired}}
+        found = rounds.run("files.sweep", both, files=sizes.files, age=3600 if expired else 0, shared=not expired)
+        yield Row(
+            f"sweep of {sizes.files:,} files, {what}",
+            found.ratio(OURS, "find", "seconds"),
+            f"{found.median(OURS, 'us'):.2f} µs a file",
+            limit,
+            unit="x",
+        )
+
+
+def completions(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for wait, limit in ((False, 3.0), (True, 150.0)):
+        arguments = {"wait": wait, "times": sizes.times}
+        found = rounds.run(
+            "files.complete", {"few": {**arguments, "sessions": 0}, "many": {**arguments, "sessions": sizes.sessions}}
+        )
+        took = found.median("few", "us")
+        yield Row(f"complete_session(wait={wait}), p50", took, "", limit, unit=" µs")
+        yield Row(
+            f"the same beside {sizes.sessions:,} open sessions",
+            found.ratio("many", "few", "us"),
+            f"{found.median('many', 'us'):.1f} µs",
+            2.0,
+            unit="x",
+        )
+
+
+def sizes_in_memory(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    found = rounds.run(
+        "files.memory",
+        {
+            "an open idle session": {"of": "session", "count": sizes.sessions},
+            "a buffered 6-byte chunk": {"of": "chunk", "count": int(5_000_000 * max(sizes.share, 0.2))},
+        },
+    )
+    for name, limit in (("an open idle session", 600.0), ("a buffered 6-byte chunk", 12.0)):
+        yield Row(f"memory of {name}", found.median(name, "bytes"), "", limit, unit=" B")
+
+
+def imports(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    base = "json, logging, threading, dataclasses"
+    found = rounds.run("files.imports", {OURS: {"module": OURS}, base: {"module": base}})
+    yield Row(
+        f"import against importing {base}",
+        found.ratio(OURS, base, "seconds"),
+        f"{found.median(OURS, 'seconds') * 1e3:.1f} ms",
+        1.3,
+        unit="x",
+    )
+
+
+SECTIONS: Mapping[str, Section] = {
+    "calls": calls,
+    "throughput": throughput,
+    "large": large_chunks,
+    "tails": tails,
+    "flush": flushes,
+    "sweeps": sweeps,
+    "completions": completions,
+    "memory": sizes_in_memory,
+    "import": imports,
+}
+
+
+def growth(rounds: Rounds, sizes: Sizes) -> tuple[dict[int, float], dict[int, float]]:
+    """Nanoseconds of a call by sessions, and microseconds of a sweep for each file by files."""
+    few = Rounds(min(3, rounds.count), rounds.directory)
+    by_sessions, by_files = {}, {}
+    for sessions in GROWTH_SESSIONS:
+        if sessions <= 10 * sizes.sessions:
+            found: Results = few.run("streams.call", {OURS: {"sessions": sessions, "blocks": 7}})
+            by_sessions[sessions] = found.median(OURS, "ns")
+    for files in GROWTH_FILES:
+        if files <= 5 * sizes.files:
+            found = few.run("files.sweep", {OURS: {"expired": False}}, files=files, shared=True)
+            by_files[files] = found.median(OURS, "us")
+    return by_sessions, by_files

@@ -1,0 +1,101 @@
+"""What the benchmark says: the environment, the table, the growth, the README's part, the plot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from goals import Row
+
+__all__ = ["as_markdown", "as_text", "environment", "growth_table", "plot", "write_readme"]
+
+_WORDS = {True: "met", False: "not met", None: ""}
+
+
+def environment(directory: Path) -> str:
+    """One paragraph: what ran where."""
+    versions = []
+    for name in ("streaming-logger", "loguru", "structlog", "picologging", "aiofiles"):
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{name} not installed")
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.release()}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, {_file_system(directory)}; {', '.join(versions)}."
+    )
+
+
+def _file_system(directory: Path) -> str:
+    """The type of the file system that holds a directory, where /proc tells."""
+    try:
+        lines = Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return "unknown file system"
+    mounts = {line.split()[1]: line.split()[2] for line in lines}
+    return next(mounts[str(parent)] for parent in (directory, *directory.parents) if str(parent) in mounts)
+
+
+def _value(row: Row) -> str:
+    return f"{row.figure:.3g}{row.unit}" if row.figure == row.figure else "-"
+
+
+def as_text(row: Row) -> str:
+    """The row for a terminal."""
+    goal = f"{row.goal:>9}  {_WORDS[row.met]:7}" if row.goal else " " * 18
+    return f"{row.what:92} {_value(row) if row.unit else '':>9}  {goal}  {row.shown}"
+
+
+def as_markdown(rows: Iterable[Row]) -> str:
+    """The table."""
+    lines = ["| what | figure | goal | | in itself |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.what} | {_value(row) if row.unit else ''} | {row.goal} | {_WORDS[row.met]} | {row.shown} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def growth_table(by_sessions: dict[int, float], by_files: dict[int, float]) -> str:
+    """Cost of a call by sessions, and of a sweep for each file by files."""
+    lines = ["| sessions | write() |", "|---|---|", *(f"| {n:,} | {ns:.0f} ns |" for n, ns in by_sessions.items())]
+    lines += [
+        "",
+        "| files | sweep, for each file |",
+        "|---|---|",
+        *(f"| {n:,} | {us:.2f} µs |" for n, us in by_files.items()),
+    ]
+    return "\n".join(lines)
+
+
+def plot(path: Path, by_sessions: dict[int, float], by_files: dict[int, float]) -> None:
+    """Both growths as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    left.plot(list(by_sessions), list(by_sessions.values()), "o-")
+    left.set(xscale="log", xlabel="sessions in turns", ylabel="ns for each write()", ylim=(0, None))
+    right.plot(list(by_files), list(by_files.values()), "o-")
+    right.set(xscale="log", xlabel="files in the directory", ylabel="µs of a sweep for each file", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def write_readme(text: str) -> None:
+    """Puts the text between the README's marks."""
+    readme = Path(__file__).parents[2] / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    pattern = re.compile(r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)", re.DOTALL)
+    new, found = pattern.subn(lambda match: match[1] + text + "\n" + match[2], old)
+    if not found:
+        sys.exit("the README has no part between <!-- speed:begin --> and <!-- speed:end -->")
+    readme.write_text(new, encoding="utf-8")

@@ -1,0 +1,203 @@
+"""Measures of streams: the cost of one write(), saturated throughput, and the tail of paced writers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+from peers import Ours, Peer, open_peer
+from text import ids, numbered, verify
+
+__all__ = ["call", "large", "paced", "saturated"]
+
+_THREADS = 4
+
+
+class _LockedLists:
+    """The yardstick of one call: a method, a lock, the session's list, an append. And no more."""
+
+    def __init__(self, sessions: list[str]) -> None:
+        self._lock = threading.Lock()
+        self._buffers: dict[str, list[str]] = {session: [] for session in sessions}
+
+    def write(self, session: str, chunk: str) -> None:
+        with self._lock:
+            self._buffers[session].append(chunk)
+
+    def clear(self) -> None:
+        for chunks in self._buffers.values():
+            chunks.clear()
+
+
+def call(candidate: str, room: Path, *, sessions: int, blocks: int) -> dict[str, float]:
+    """Nanoseconds of one write(), one thread, `sessions` in turns; all is flushed between the blocks."""
+    names = ids(sessions)
+    order = names * max(1, 256_000 // sessions)
+    chunks = numbered(blocks)
+    if candidate == "yardstick":
+        yardstick = _LockedLists(names)
+        write, settle, close = yardstick.write, yardstick.clear, yardstick.clear
+    else:
+        ours = Ours(room, names, max_open_files=min(sessions, 4000), max_buffer_mb=1000)
+        write, settle, close = ours.write, ours.logger.flush, ours.close
+    for name in names:
+        write(name, name)
+    settle()
+    times = []
+    for chunk in chunks:
+        begun = time.perf_counter()
+        for name in order:
+            write(name, chunk)
+        times.append((time.perf_counter() - begun) / len(order))
+        settle()
+    close()
+    if candidate != "yardstick":
+        each = len(order) // sessions
+        for name in names[:: max(1, sessions // 100)]:
+            verify(ours.paths[name], name, [chunk * each for chunk in chunks])
+    return {"ns": median(times) * 1e9}
+
+
+def saturated(peer: str, room: Path, *, chunks: int, sessions: int = 100) -> dict[str, float]:
+    """Chunks a second until all is in the files: 4 threads without a pause, 6-byte chunks."""
+    shares = [ids(sessions // _THREADS, thread) for thread in range(_THREADS)]
+    text = numbered(chunks // sessions)
+    return {"rate": len(text) * sessions / _seconds(peer, room, shares, text)}
+
+
+def large(peer: str, room: Path, *, size: int, megabytes: int) -> dict[str, float]:
+    """Megabytes a second of one stream of larger chunks; "os.write" writes blocks of 1 MiB instead."""
+    if peer == "os.write":
+        fd = os.open(room / "raw.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        block = os.urandom(1 << 20)
+        begun = time.perf_counter()
+        for _ in range(megabytes):
+            os.write(fd, block)
+        os.close(fd)
+        return {"mb": megabytes * len(block) / 1e6 / (time.perf_counter() - begun)}
+    text = numbered(megabytes * 1_000_000 // size, size)
+    return {"mb": len(text) * size / 1e6 / _seconds(peer, room, [ids(1)], text)}
+
+
+def _seconds(peer_name: str, room: Path, shares: list[list[str]], text: list[str]) -> float:
+    """Seconds from the first write of all threads to the end of close(); then looks whether all arrived."""
+    peer = open_peer(peer_name, room, [name for share in shares for name in share])
+    for share in shares:
+        for name in share:
+            peer.stream([name], [name])  # opens the files
+    gate = threading.Barrier(len(shares) + 1)
+
+    def run(share: list[str]) -> None:
+        gate.wait()
+        peer.stream(share, text)
+
+    threads = [threading.Thread(target=run, args=(share,)) for share in shares]
+    for thread in threads:
+        thread.start()
+    begun = time.perf_counter()
+    gate.wait()
+    for thread in threads:
+        thread.join()
+    peer.close()
+    seconds = time.perf_counter() - begun
+    for share in shares:
+        for name in share:
+            verify(peer.paths[name], name, text, peer.end)
+    return seconds
+
+
+def paced(
+    peer: str, room: Path, *, sessions: int, seconds: float, beside: str = "", rate: int = 20_000
+) -> dict[str, float]:
+    """Percentiles in microseconds of write() at `rate` chunks a second, from 4 threads that pause in between.
+
+    `beside`: "sweep" sweeps the files in the room all the time; "flush" counts only calls
+    made while 10,000 dirty sessions besides are being flushed.
+    """
+    shares = [ids(sessions // _THREADS, thread) for thread in range(_THREADS)]
+    names = [name for share in shares for name in share]
+    others = ids(10_000, 9) if beside == "flush" else []
+    if peer == "streaming_logger":
+        often = {"cleanup_interval_seconds": 0.01} if beside == "sweep" else {}
+        to: Peer = Ours(room, names + others, flush_interval_seconds=1, **often)
+    else:
+        to = open_peer(peer, room, names)
+    for name in names + others:
+        to.write(name, name)
+    if isinstance(to, Ours):
+        to.logger.flush()
+    clock = time.perf_counter
+    text = numbered(int(rate * seconds / sessions) + 2)
+    samples: list[list[tuple[float, float]]] = [[] for _ in shares]
+    written = [0] * _THREADS
+
+    def write_paced(number: int) -> None:
+        write, mine, share, done = to.write, samples[number], shares[number], 0
+        begun = clock()
+        while (now := clock() - begun) < seconds:
+            while done < int(now * rate / _THREADS):
+                turn, place = divmod(done, len(share))
+                before = clock()
+                write(share[place], text[turn])
+                mine.append((before, clock() - before))
+                done += 1
+            time.sleep(0.0005)
+        written[number] = done
+
+    windows = _beside(to, others) if others else None
+    writers = [threading.Thread(target=write_paced, args=(number,)) for number in range(_THREADS)]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    spans = windows() if windows else [(float("-inf"), float("inf"))]
+    to.close()
+    for share, done in zip(shares, written, strict=True):
+        for place, name in enumerate(share):
+            verify(to.paths[name], name, text[: len(range(place, done, len(share)))], to.end)
+            to.paths[name].unlink()
+    took = sorted(_within(samples, spans))
+    assert len(took) > 1000, f"only {len(took)} calls to look at"
+    return {f"p{p:g}": 1e6 * took[min(len(took) - 1, int(len(took) * p / 100))] for p in (50, 99, 99.9, 100)}
+
+
+def _beside(to: Peer, others: list[str]) -> Callable[[], list[tuple[float, float]]]:
+    """Dirties other sessions gently and flushes them, again and again; the answer ends it and says when it flushed."""
+    assert isinstance(to, Ours)
+    stop = threading.Event()
+    spans: list[tuple[float, float]] = []
+
+    def run() -> None:
+        while not stop.is_set():
+            for start in range(0, len(others), 50):
+                to.stream(others[start : start + 50], ["dirty "])
+                time.sleep(0.0002)
+            before = time.perf_counter()
+            to.logger.flush()
+            spans.append((before, time.perf_counter()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def end() -> list[tuple[float, float]]:
+        stop.set()
+        thread.join()
+        return spans
+
+    return end
+
+
+def _within(samples: list[list[tuple[float, float]]], spans: list[tuple[float, float]]) -> Iterator[float]:
+    """The durations of all calls that began inside one of the spans."""
+    for mine in samples:
+        rest = iter(spans)
+        begin, end = next(rest)
+        for at, took in mine:
+            while at > end:
+                begin, end = next(rest, (float("inf"), float("inf")))
+            if at >= begin:
+                yield took

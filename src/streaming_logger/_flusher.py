@@ -170,6 +170,8 @@ class Flusher:
                 session.unwritten = memoryview(session.unwritten)[taken:]  # no copy: a batch may be large
                 session.written += taken
                 self._written += taken
+                if session.blocks:
+                    table.wrote(session)  # now, not at the end: a writer may fill as fast as this empties
         except (BusyError, QuarantinedError, OSError) as error:
             self._failed(session, error)
             return False

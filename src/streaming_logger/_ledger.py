@@ -23,6 +23,7 @@ _NAME = f"{PRIVATE}/ledger.jsonl"
 _PREDECESSOR = f"{_NAME}.1"
 MAX_BYTES = 16_000_000
 _MAX_WAITING = 10_000
+_encode = json.JSONEncoder(default=str).encode  # json.dumps would make an encoder for each line
 
 
 class Ledger:
@@ -35,7 +36,7 @@ class Ledger:
     def note(self, at: float, event: str, **fields: object) -> None:
         """Remembers one event, for the next `write`."""
         line = {"at": round(at, 3), "event": event, "pid": os.getpid(), **fields}
-        self._waiting.append(json.dumps(line, default=str) + "\n")
+        self._waiting.append(_encode(line) + "\n")
 
     def write(self) -> None:
         """Writes what was noted. Never raises `OSError`."""

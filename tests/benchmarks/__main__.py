@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the growth as a PNG")
     options = parser.parse_args()
 
-    rounds = Rounds(options.rounds or (2 if options.quick else 7), options.directory)
+    rounds = Rounds(options.rounds or (1 if options.quick else 7), options.directory)
     sizes = QUICK if options.quick else Sizes()
     head = report.environment((options.directory or Path(tempfile.gettempdir())).resolve())
     print(head)

@@ -58,8 +58,9 @@ class Sweeper:
         skipped = self._why_not()
         if not skipped:
             try:
-                yield from run.by_age(keep_rest=policy is None)
-                if policy is None:
+                short = policy is None and self._may_be_short()
+                yield from run.by_age(keep_rest=short)
+                if short:
                     yield from run.for_room(self._settings)
             except OSError as error:
                 run.failed("the directory", error)
@@ -101,6 +102,11 @@ class Sweeper:
             self._door.error("no locks", "nothing is swept: %s", text)
             return text
         return ""
+
+    def _may_be_short(self) -> bool:
+        """Whether an emergency is possible: only then is every file remembered, 200 bytes each."""
+        config = self._settings.config
+        return config.max_directory_mb is not None or shortfall(config, 0, self._store.directory.free_bytes()) > 0
 
     def _sweep_lock(self) -> int | None:
         """The descriptor that holds the sweep lock, or None while somebody else has it."""
@@ -144,7 +150,7 @@ class _Run:
             for entry in part:
                 self._scanned += 1
                 reason = self._policy.reason(now - entry.mtime)
-                if reason is None or not self._delete(entry, reason):
+                if (reason is None or not self._delete(entry, reason)) and keep_rest:
                     rest.append(entry)
                     self._size += entry.size
             if keep_rest:

@@ -39,7 +39,7 @@ class Sizes:
     times: int = 1000
     """Completions."""
     files: int = 100_000
-    seconds: float = 2.5
+    seconds: float = 1.5
     share: float = 1.0
     """Of the chunks."""
 

@@ -54,6 +54,8 @@ def call(candidate: str, room: Path, *, sessions: int, blocks: int) -> dict[str,
         if isinstance(peer, _LockedLists):
             peer.clear()
     if isinstance(peer, Ours):
+        while peer.logger.stats().bytes_buffered:
+            peer.logger.flush()  # close() would wait 5 s only, and a slow disk takes longer to make 100,000 files
         peer.close()
         each = len(order) // sessions
         for name in names[:: max(1, sessions // 100)]:
@@ -122,7 +124,7 @@ def paced(
     others = ids(10_000, 9) if beside == "flush" else []
     if peer == "streaming_logger":
         often = {"cleanup_interval_seconds": 0.01} if beside == "sweep" else {}
-        to: Peer = Ours(room, names + others, flush_interval_seconds=1, **often)
+        to: Peer = Ours(room, names + others, flush_interval_seconds=0.5, **often)
     else:
         to = open_peer(peer, room, names)
     for name in names + others:

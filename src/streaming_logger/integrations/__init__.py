@@ -1,0 +1,1 @@
+"""One small file for each framework; the core imports none of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from streaming_logger._clock import Clock
@@ -165,7 +165,7 @@ class Engine:
             f"{stats.write_errors + stats.sweep_errors} errors, {state}"
         )
 
-    def _tick(self) -> Iterator[None]:
+    def _tick(self) -> Generator[None, None, None]:
         """What the worker does once a flush interval."""
         self.settings.refresh(self.door, self.counters)
         yield from self.flusher.flush()

@@ -29,7 +29,10 @@ class Problem(NamedTuple):
     hint: str = ""
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        try:
+            shown = repr(self.value)
+        except ValueError:  # an int of thousands of digits
+            shown = f"a huge {type(self.value).__name__}"
         if len(shown) > 80:
             shown = shown[:77] + "..."
         return f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else "")

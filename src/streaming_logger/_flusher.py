@@ -118,8 +118,9 @@ class Flusher:
         suspect, self._files.suspect = self._files.suspect, True
         ended = self._table.ended
         while ended:
-            session = ended.popleft()
+            session = ended[0]  # taken out below: a worker that dies in between must not lose it
             self._unfinished.setdefault(session.id, deque()).append(session)
+            ended.popleft()
             self._finish(session.id)
         self._files.suspect = suspect
         self._report()
@@ -226,6 +227,7 @@ class Flusher:
             self._door.error("completion", "completing %s: %s", name, error, session=session.id)
             self._files.drop(session)
         self._owner.discard(name)
+        self._count()  # before anybody who waits for the completion goes on
         if session.outcome == "abandoned":
             self._counters.add(sessions_abandoned=1)
         elif session.outcome != "released":
@@ -290,11 +292,14 @@ class Flusher:
         """Completed turns that wait for the disk."""
         return [session for waiting in list(self._unfinished.values()) for session in list(waiting)]
 
-    def _report(self, **more: int) -> None:
-        """Adds up, and writes the ledger, once in a while, not once a session."""
+    def _count(self, **more: int) -> None:
         written, self._written = self._written, 0
         self._total_written += written
         self._counters.add(bytes_written=written, **more)
+
+    def _report(self, **more: int) -> None:
+        """Adds up, and writes the ledger, once in a while, not once a session."""
+        self._count(**more)
         for (session, reason), characters in self._table.drops().items():
             lost = {"session": session, "characters": characters, "reason": reason}
             self._door.ledger.note(self._clock.wall(), "dropped", **lost)

@@ -39,7 +39,7 @@ class Sweeper:
         self._door = door
         self._guard = StepGuard(clock)
 
-    def scheduled(self) -> Iterator[None]:
+    def scheduled(self) -> Generator[None, None, None]:
         """The worker's sweep: none where another process is at it already."""
         if not self._settings.config.enabled:
             return

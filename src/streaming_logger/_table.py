@@ -244,6 +244,8 @@ class SessionTable:
     def _join(self, session: Session) -> int:
         """Joins; returns how many characters found no room."""
         loose = session[:]
+        if not loose:
+            return 0
         del session[: len(loose)]
         self.chunks_seen += len(loose)
         text = "".join(loose)

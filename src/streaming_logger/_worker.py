@@ -7,11 +7,10 @@ Whoever calls `run_pending()` does the work on its own thread, under the one I/O
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from streaming_logger._clock import Clock
 from streaming_logger._latch import Bell, held_here
@@ -30,11 +29,13 @@ _LOOK_SECONDS = 0.25
 class Task:
     """Something that is due every `interval()` seconds; asked anew each time, so it may change."""
 
-    def __init__(self, name: str, run: Callable[[], Iterator[None]], interval: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, run: Callable[[], Generator[None, None, None]], interval: Callable[[], float]
+    ) -> None:
         self.name = name
         self._run = run
         self._interval = interval
-        self._slices: Iterator[None] | None = None
+        self._slices: Generator[None, None, None] | None = None
         self.started = float("-inf")
 
     def due_in(self, now: float) -> float:
@@ -44,6 +45,12 @@ class Task:
     def hurry(self) -> None:
         """Makes it due now."""
         self.started = float("-inf")
+
+    def abandon(self) -> None:
+        """Ends it where it stands, which lets go of what it holds."""
+        slices, self._slices = self._slices, None
+        if slices is not None:
+            slices.close()
 
     def advance(self, now: float) -> None:
         """Does one slice."""
@@ -135,29 +142,35 @@ class Worker:
             if thread.is_alive():
                 return False
         self.run_orders()  # what came in while it ended
+        for task in self._tasks:
+            task.abandon()
         return True
 
     # -- the work --------------------------------------------------------------------
 
     def run_pending(self) -> float:
         """Does all that is due: orders first and between slices. Returns seconds until more is due."""
-        with self._doing_io() as mine:
-            while mine:
-                self._do_orders()
-                now = self._clock.monotonic()
-                due = [task for task in self._tasks if task.due_in(now) <= 0]
-                if not due:
-                    break
-                for task in due:
-                    self._guarded(task.name, lambda task=task, now=now: task.advance(now))  # type: ignore[misc]
-                    self._do_orders()
+        if not self.is_current:
+            with self._io:
+                self._do_due()
         now = self._clock.monotonic()
         return max(0.0, min(task.due_in(now) for task in self._tasks))
 
     def run_orders(self) -> None:
         """Does what was submitted, on this thread; nothing when this thread is at it already."""
-        with self._doing_io() as mine:
-            if mine:
+        if not self.is_current:
+            with self._io:
+                self._do_orders()
+
+    def _do_due(self) -> None:
+        while True:
+            self._do_orders()
+            now = self._clock.monotonic()
+            due = [task for task in self._tasks if task.due_in(now) <= 0]
+            if not due:
+                return
+            for task in due:
+                self._guarded(task.name, lambda task=task, now=now: task.advance(now))  # type: ignore[misc]
                 self._do_orders()
 
     def _do_orders(self) -> None:
@@ -170,14 +183,6 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the worker outlives every fault; faults.md: "worker thread raises"
             self._counters.add(write_errors=1)
             self._door.error(f"worker {name}", "%s failed: %r", name, error)
-
-    @contextlib.contextmanager
-    def _doing_io(self) -> Iterator[bool]:
-        if self.is_current:
-            yield False
-            return
-        with self._io:
-            yield True
 
     # -- the thread ------------------------------------------------------------------
 

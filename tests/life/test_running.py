@@ -161,7 +161,7 @@ def test_process_that_ends_loses_nothing(tmp_path: Path, end: str) -> None:
         "l.complete_session('s0', wait=False)\n"
         f"{end}\n"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=30, capture_output=True, check=False)  # noqa: S603
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=30, capture_output=True, check=False)
     found = logs(tmp_path / "logs")
     assert set(found.values()) == {"text"}
     assert [f"s{number}" for number in range(5)] == [name for name in found if name != "s9"]

@@ -18,7 +18,8 @@ import ctypes, multiprocessing, os, signal, sys, threading, time
 from streaming_logger import Config, StreamingLogger
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.flush()
+    os.write(1, (text + chr(10)).encode())  # one call: threads say whole lines
 
 def open_logger(**settings):
     return StreamingLogger(Config(min_free_disk_mb=None, **settings), directory=sys.argv[1])

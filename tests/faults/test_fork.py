@@ -102,6 +102,7 @@ for number in range(500):
     logger.write("parent", f"{number}\\n")
 logger.flush()
 logger.write("parent", "500\\n")
+time.sleep(0.3)  # the worker sleeps again: a thread that waits for the GIL hangs the child, with or without us
 pid = ctypes.PyDLL(None).fork()
 if pid == 0:
     for number in range(500):

@@ -219,23 +219,40 @@ class Directory:
         return PRIVATE in names or not any(name.endswith(_names.SUFFIX) for name in names)
 
 
-def _make_private(path: str | Path, dir_fd: int | None = None) -> None:
-    """A directory that only its owner can enter, whatever the umask; one that exists stays as it is."""
-    with contextlib.suppress(FileExistsError):
+def _make_private(path: str | Path, dir_fd: int | None = None) -> bool:
+    """A directory that only its owner can enter, whatever the umask; one that exists stays as it is.
+
+    Says whether it was made here.
+    """
+    try:
         os.mkdir(path, 0o700, dir_fd=dir_fd)
-        os.chmod(path, 0o700, dir_fd=dir_fd)  # umask 0777 would have left it 0000
+    except FileExistsError:
+        return False
+    os.chmod(path, 0o700, dir_fd=dir_fd)  # umask 0777 would have left it 0000
+    return True
 
 
 def _make_levels(path: Path) -> bool:
     """Makes each missing level, 0700; says whether the last one was made by us."""
     missing = []
     level = path
-    while not os.path.lexists(level):
+    while _is_missing(level):
         missing.append(level)
         level = level.parent
+    made = False
     for level in reversed(missing):
-        _make_private(level)
-    return bool(missing)
+        made = _make_private(level)  # asked, not assumed: somebody else's of this moment is not ours
+    return made
+
+
+def _is_missing(path: Path) -> bool:
+    """Not lexists, for which an EIO is a missing file: a stranger's directory was then taken for
+    ours and swept, and where it came for each level, up to the root, the search never ended."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _refuse_unsafe(path: Path, found: os.stat_result) -> None:

@@ -129,6 +129,7 @@ class Engine:
         """After a fork, in the child: the parent writes what was buffered, and keeps its locks."""
         self.closed = True
         self.directory.forget_in_child()
+        self.worker.abandon()  # after it: a sweep that is ended must not unlock what the parent holds
 
     def stats(self) -> Stats:
         unfinished = self.flusher.unfinished()

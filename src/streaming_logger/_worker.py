@@ -7,6 +7,7 @@ Whoever calls `run_pending()` does the work on its own thread, under the one I/O
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -50,7 +51,8 @@ class Task:
         """Ends it where it stands, which lets go of what it holds."""
         slices, self._slices = self._slices, None
         if slices is not None:
-            slices.close()
+            with contextlib.suppress(ValueError):  # in a forked child: the thread that was in it is not there
+                slices.close()
 
     def advance(self, now: float) -> None:
         """Does one slice."""
@@ -142,9 +144,13 @@ class Worker:
             if thread.is_alive():
                 return False
         self.run_orders()  # what came in while it ended
+        self.abandon()
+        return True
+
+    def abandon(self) -> None:
+        """Ends what tasks have begun, which lets go of what they hold."""
         for task in self._tasks:
             task.abandon()
-        return True
 
     # -- the work --------------------------------------------------------------------
 

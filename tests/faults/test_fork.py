@@ -27,7 +27,8 @@ def held():
             target = os.readlink("/proc/self/fd/" + fd)
         except OSError:
             continue
-        if target.startswith(os.path.realpath(sys.argv[1])):
+        # Files, which may carry a lock; a sweep that another thread was in leaves the directory itself open.
+        if target.startswith(os.path.realpath(sys.argv[1])) and not os.path.isdir(target):
             found.append(target)
     return found
 """

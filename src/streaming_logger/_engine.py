@@ -145,6 +145,8 @@ class Engine:
     def health(self) -> Health:
         """Failing: text was dropped in the last minute, or no worker can run. Degraded: any other fault."""
         faults = self.door.faults()
+        if self.table.drops_unreported:  # by the worker, which a hung disk holds up
+            faults["dropped"] = "text is being dropped: the buffers are full"
         failing = "dropped" in faults or self.worker.inline
         return Health(status="failing" if failing else "degraded" if faults else "ok", reasons=tuple(faults.values()))
 

@@ -215,6 +215,11 @@ class SessionTable:
         if lost:
             self._counters.dropped(reason, lost)
 
+    @property
+    def drops_unreported(self) -> bool:
+        """Whether text was dropped since the last call of `drops`."""
+        return bool(self._drops)
+
     def drops(self) -> Counter[tuple[str, str]]:
         """What was dropped since the last call: characters by (session, reason)."""
         if not self._drops:

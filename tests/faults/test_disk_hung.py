@@ -126,7 +126,6 @@ bounded(logger.close)
     assert "status" in output
 
 
-@pytest.mark.xfail(strict=True, reason="drops are told to health() by the worker, which is what hangs")
 def test_hung_disk_is_seen_in_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While text is being dropped health is failing, although the worker that reports it hangs."""
     preload(tmp_path, monkeypatch)

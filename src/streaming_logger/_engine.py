@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ __all__ = ["Engine"]
 WAIT_SECONDS = 5.0
 #: A completion that nobody waits for is done within so long.
 _SOON_SECONDS = 2.0
+#: How often a flush that met a busy file is tried again before its caller goes on: 1 s or so.
+_BUSY_TRIES = 6
 #: A full disk brings the next sweep forward, so often at the most.
 _HURRY_SECONDS = 5.0
 
@@ -101,7 +104,13 @@ class Engine:
 
     def flush(self, seconds: float) -> bool:
         """Has the worker write what waits; whether it did so in time."""
-        return self._ordered(self.flusher.flush_all, seconds)
+        for _ in range(_BUSY_TRIES):
+            if not self._ordered(self.flusher.flush_all, seconds):
+                return False
+            if not self.flusher.met_busy:
+                break
+            time.sleep(self.flusher.interval)  # a sweeper held a file for microseconds
+        return True
 
     def release(self) -> bool:
         """Writes and closes whatever a closed logger still holds; whether the disk answered in time."""

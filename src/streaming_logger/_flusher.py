@@ -84,6 +84,11 @@ class Flusher:
             return usual
         return min(usual, _FIRST_RETRY_SECONDS * float(2 ** min(self._busy_attempts - 1, 20)))
 
+    @property
+    def met_busy(self) -> bool:
+        """Whether somebody held a file at the last flush."""
+        return self._busy_attempts > 0
+
     def flush(self) -> Iterator[None]:
         """Writes what waits, session by session, in slices; abandons those that have gone silent."""
         self._files.look_at_directory()

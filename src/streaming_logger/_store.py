@@ -198,8 +198,11 @@ class Store:
 
     # -- looking ---------------------------------------------------------------------
 
-    def scan(self, slice_size: int) -> Iterator[list[Entry]]:
-        """All regular files, in slices; who else is at work may come in between them."""
+    def scan(self, slice_size: int, failed: Callable[[str, OSError], None]) -> Iterator[list[Entry]]:
+        """All regular files, in slices; who else is at work may come in between them.
+
+        `failed` is told of each that cannot be looked at: a bad inode must not keep the files behind it for good.
+        """
         self.directory.open()
         with self.directory.scan() as entries:
             part: list[Entry] = []
@@ -210,6 +213,9 @@ class Store:
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    failed(entry.name, error)
                     continue
                 mode = found.st_mode
                 if stat.S_ISREG(mode) and found.st_nlink <= 1:

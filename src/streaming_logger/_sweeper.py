@@ -145,7 +145,7 @@ class _Run:
     def by_age(self, *, keep_rest: bool) -> Iterator[None]:
         """Deletes what is old enough; remembers the rest in case room is short."""
         now = self._clock.wall()
-        for part in self._store.scan(_SLICE):
+        for part in self._store.scan(_SLICE, self.failed):
             rest = []
             for entry in part:
                 self._scanned += 1

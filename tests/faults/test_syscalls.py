@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from disk_child import PHASES, SESSIONS
 
+from programs import running, wait_for_line
+
 from conftest import logs, make_old
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="strace is Linux's")
@@ -66,11 +68,11 @@ def child() -> Iterator[Child]:
     child.end()
 
 
-def attach(pid: int, inject: str, output: Path) -> subprocess.Popen[str]:
+def attach(pid: int, inject: str, output: Path, *options: str) -> subprocess.Popen[str]:
     """strace at the process, from here on."""
     call = inject.split(":")[0]
     tracer = subprocess.Popen(
-        ["strace", "-f", "-p", str(pid), "-o", output, "-e", f"trace={call}", "-e", f"inject={inject}"],
+        ["strace", "-f", "-p", str(pid), "-o", output, "-e", f"trace={call}", "-e", f"inject={inject}", *options],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -182,3 +184,32 @@ def test_a_fault_never_makes_a_strangers_directory_ours(tmp_path: Path, child: C
     for k in range(1, 13):
         if not injected(child, tmp_path, f"{call}:error=EIO:when={k}", strangers=True):
             break
+
+
+SWEEPS = """
+logger = open_logger()
+say("ready")
+for line in sys.stdin:
+    report = logger.cleanup_completed_files()
+    say(f"swept {report.deleted} {report.errors}")
+"""
+
+
+@pytest.mark.usefixtures("needs_strace")
+@pytest.mark.parametrize("call", ["newfstatat", "openat", "unlinkat"])
+def test_a_bad_file_keeps_no_other_from_being_swept(tmp_path: Path, call: str) -> None:
+    """One file whose every stat, open or unlink fails, as with a bad inode: counted, and all others go."""
+    with running(SWEEPS, tmp_path / "logs") as program:
+        wait_for_line(program, "ready")
+        for number in range(50):
+            (tmp_path / "logs" / f"s{number}.log").write_text("x")
+            make_old(tmp_path / "logs" / f"s{number}.log", 3600)
+        tracer = attach(program.pid, f"{call}:error=EIO", tmp_path / "strace", "-P", "s25.log")
+        try:
+            assert program.stdin is not None
+            program.stdin.write("go\n")
+            program.stdin.flush()
+            assert wait_for_line(program, "swept") == "49 1"
+        finally:
+            detach(tracer)
+    assert list(logs(tmp_path / "logs")) == ["s25"]

@@ -57,7 +57,7 @@ def test_planted_thing_is_never_written_nor_deleted(
     before = path.lstat()
     with pytest.raises(QuarantinedError, match=r"s\.log"):
         store.open("s.log")
-    assert [entry for part in store.scan(10) for entry in part] == []
+    assert [entry for part in store.scan(10, pytest.fail) for entry in part] == []
     try:
         how = store.delete_if("s.log", always)[0]
     except OSError:
@@ -209,7 +209,7 @@ def test_scan_comes_in_slices_with_pins(store: Store) -> None:
     for number in range(5):
         written(store, f"{number}.log", b"x" * number)
     (store.directory.path / "3.log").chmod(0o1600)
-    parts = list(store.scan(2))
+    parts = list(store.scan(2, pytest.fail))
     assert max(len(part) for part in parts) <= 2
     entries = {entry.name: entry for part in parts for entry in part}
     assert {name: entry.size for name, entry in entries.items()} == {f"{n}.log": n for n in range(5)}

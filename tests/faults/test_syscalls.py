@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from disk_child import PHASES, SESSIONS
-
 from programs import running, wait_for_line
 
 from conftest import logs, make_old

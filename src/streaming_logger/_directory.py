@@ -187,16 +187,25 @@ class Directory:
         os.utime(path, dir_fd=dir_fd, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
     def make_room(self, name: str) -> None:
-        """A directory inside, 0700; one that exists stays as it is."""
+        """A directory inside, 0700; one that exists stays as it is.
+
+        Raises `DirectoryError` for anything else under that name: a planted symlink would lead
+        what we write and delete in there elsewhere (faults.md: planted).
+        """
         path, dir_fd = self._at(name)
-        _make_private(path, dir_fd)
+        if _make_private(path, dir_fd):
+            return
+        found = self.stat(name)
+        if not stat.S_ISDIR(found.st_mode):
+            raise DirectoryError(f"{self.path / name} is not a directory of this logger's; move it away")
+        _refuse_unsafe(self.path / name, found)
 
     def names(self, room: str) -> set[str]:
         """The names inside a directory inside."""
         path, dir_fd = self._at(room)
         if dir_fd is None:
             return set(os.listdir(path))
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=dir_fd)
         try:
             return set(os.listdir(fd))
         finally:

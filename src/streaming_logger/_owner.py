@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 
 from streaming_logger._directory import PRIVATE, Directory
@@ -17,6 +18,8 @@ __all__ = ["OwnerFile", "Owners"]
 
 _FLAGS = os.O_RDWR | os.O_APPEND
 _ROOM = f"{PRIVATE}/owners"
+#: The names that `_renew` makes. Whatever else lies in the room is not ours to remove.
+_OWN_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 #: An owner file with this many lines that say nothing any more is written anew.
 _MAX_STALE_LINES = 20_000
 #: A directory's time stamp may be so coarse.
@@ -130,7 +133,7 @@ class Owners:
             changed = self._directory.stat(_ROOM).st_mtime_ns
             if changed == self._room_seen:
                 return
-            names = self._directory.names(_ROOM)
+            names = set(filter(_OWN_NAME.fullmatch, self._directory.names(_ROOM)))
         except FileNotFoundError:
             self.close()
             return

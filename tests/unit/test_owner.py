@@ -68,7 +68,7 @@ def test_dead_owner_parks_nothing_and_is_removed(directory: Directory, owners: O
     """A crash frees its lock; the next sweeper takes the file away."""
     path = directory.path / PRIVATE / "owners"
     path.mkdir()
-    (path / "4242-dead").write_text("+a.log\n")
+    (path / "4242-0123dead").write_text("+a.log\n")
     assert not owners.parked("a.log")
     assert room(directory) == []
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ import pytest
 from conftest import logs
 
 pytest.importorskip("uvicorn")
-pytest.importorskip("gunicorn")
+gunicorn = pytest.importorskip("gunicorn.config")
 
 #: Never flushed by the clock: what is in a file, the end of the server has put there.
 APPS = """
@@ -51,8 +53,19 @@ async def app(scope, receive, send):
 asgi = CloseOnShutdown(app, logger)
 """
 
+#: A signal that reaches a gunicorn worker before it has its handlers is lost, with any app: each says when it has.
+GUNICORN_CONF = """
+def post_worker_init(worker):
+    open(f"up.{worker.pid}", "w").close()
+"""
+
 UVICORN = ["uvicorn", "apps:asgi", "--port", "PORT", "--log-level", "warning"]
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT", "--log-level", "warning", "--no-control-socket"]
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT", "--log-level", "warning"]
+if "control_socket_disable" in gunicorn.make_settings():
+    GUNICORN.append("--no-control-socket")  # newer ones would make one in the home directory
+#: Older ones leave ASGI to uvicorn's worker; newer ones have a worker of their own, too.
+UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
+ASGI_WORKERS = [UVICORN_WORKER, *(["asgi"] if importlib.util.find_spec("gunicorn.asgi") else [])]
 QUICK = [
     (UVICORN, signal.SIGTERM),
     ([*GUNICORN, "-w", "2", "--preload", "apps:wsgi"], signal.SIGTERM),
@@ -68,11 +81,13 @@ ALL = [
             for kind in (
                 ["-k", "sync", "apps:wsgi"],
                 ["-k", "gthread", "--threads", "4", "apps:wsgi"],
-                ["-k", "asgi", "apps:asgi"],
+                *(["-k", worker, "apps:asgi"] for worker in ASGI_WORKERS),
             )
             for preload in ([], ["--preload"])
         ),
     )
+    # At SIGINT that worker goes on, with any app, until gunicorn kills it 30 s later: a SIGKILL like others.
+    if not (number == signal.SIGINT and UVICORN_WORKER in server)
 ]
 
 
@@ -86,6 +101,7 @@ def serving(server: list[str], place: Path) -> Iterator[tuple[subprocess.Popen[b
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (place / "apps.py").write_text(APPS)
+    (place / "gunicorn.conf.py").write_text(GUNICORN_CONF)
     command = [sys.executable, "-m", *(word.replace("PORT", str(port)) for word in server)]
     environ = {**os.environ, "LOGS": str(place / "logs"), "PYTHONPATH": str(place)}
     with subprocess.Popen(command, cwd=place, env=environ, start_new_session=True) as process:
@@ -96,23 +112,30 @@ def serving(server: list[str], place: Path) -> Iterator[tuple[subprocess.Popen[b
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def ask(port: int, session: str) -> None:
-    """A stream, as soon as the server answers."""
-    for _ in range(200):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
-            connection.request("GET", f"/{session}")
-            assert connection.getresponse().read() == b"ok"
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if holds():
             return
         threading.Event().wait(0.05)  # nothing tells that a port is open but trying
     raise AssertionError("the server did not come up")
+
+
+def answers(port: int, session: str) -> bool:
+    """One stream; False while the server is not there yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
+        connection.request("GET", f"/{session}")
+        return connection.getresponse().read() == b"ok"
+    return False
 
 
 def check(server: list[str], number: signal.Signals, place: Path) -> None:
     with serving(server, place) as (process, port):
         sessions = [f"s{count}" for count in range(8)]
         for session in sessions:
-            ask(port, session)
+            wait_until(partial(answers, port, session))
+        if server[0] == "gunicorn":
+            wait_until(lambda: len(list(place.glob("up.*"))) == 2)
         process.send_signal(number)
         process.wait(20)
     whole = "".join(f"{count};" for count in range(100))

@@ -1,9 +1,11 @@
 """What test_syscalls.py injects faults into: a whole life, on one thread: the k-th call is always the same.
 
+With `worker` the worker does the I/O, as in a server: the k-th call is then each thread's own, and nearly the same.
+
 It imports and warms up once; each run is a fork of it. It talks over a socket alone, because
 recv and send are among the calls that never fail here.
 
-python disk_child.py SOCKET
+python disk_child.py SOCKET caller|worker
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ SESSIONS = [f"s{number}" for number in range(5)]
 PHASES = ("under faults", "healed", "closed")
 
 
-def life(directory: Path) -> Iterator[str]:
+def life(directory: Path, *, worker: bool) -> Iterator[str]:
     """Yields at the end of each phase; the caller ends the fault after the first."""
     # Two files at the most, so that sessions are parked.
     logger = StreamingLogger(Config(max_open_files=2, min_free_disk_mb=None), directory=directory)
-    logger._engine.worker.autostart = False
+    logger._engine.worker.autostart = worker
 
     def one_round(text: str) -> None:
         for session in SESSIONS:
@@ -72,9 +74,8 @@ def descriptors() -> list[str]:
     return sorted(found)
 
 
-def one_run(say: Callable[[object], None], hear: Callable[[], str], directory: Path) -> None:
+def one_run(say: Callable[[object], None], hear: Callable[[], str], phases: Iterator[str]) -> None:
     before = descriptors()
-    phases = life(directory)
     say(os.getpid())
     hear()
     for phase in PHASES:
@@ -101,11 +102,11 @@ def main() -> None:
         return talk.recv(65536).decode()
 
     with tempfile.TemporaryDirectory() as place:
-        list(life(Path(place, "logs")))  # whatever is imported or made at first use is there now
+        list(life(Path(place, "logs"), worker=False))  # whatever is imported or made at first use is there now
     while directory := hear():
         child = os.fork()
         if not child:
-            one_run(say, hear, Path(directory))
+            one_run(say, hear, life(Path(directory), worker=sys.argv[2] == "worker"))
             os._exit(0)
         os.waitpid(child, 0)
 

@@ -36,12 +36,13 @@ MANY = 400
 class Child:
     """The program of disk_child.py, and what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str) -> None:
+        self.who = who
         self._talk, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._talk.settimeout(30)
         with theirs:
             self._program = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("disk_child.py"), str(theirs.fileno())],
+                [sys.executable, Path(__file__).with_name("disk_child.py"), str(theirs.fileno()), who],
                 pass_fds=[theirs.fileno()],
             )
 
@@ -60,9 +61,10 @@ class Child:
             self._program.wait()
 
 
-@pytest.fixture
-def child() -> Iterator[Child]:
-    child = Child()
+@pytest.fixture(params=["caller", "worker"])
+def child(request: pytest.FixtureRequest) -> Iterator[Child]:
+    """Who does the I/O in it: the caller, who then has no worker, or the worker thread, as in a server."""
+    child = Child(request.param)
     yield child
     child.end()
 
@@ -139,7 +141,9 @@ def every_kth(child: Child, place: Path, call: str, error: str, on: str = "") ->
         else:
             clean += 1
         if clean == 5:  # not 1: a few calls depend on the age of a time stamp, so not all lives are of one length
-            print(f"figures {call} {error} {'from the k-th on' if on else 'the k-th'}: {tried} lives, 0 lost")
+            print(
+                f"figures {child.who}: {call} {error} {'from the k-th on' if on else 'the k-th'}: {tried} lives, 0 lost"
+            )
             return tried
     raise AssertionError(f"{call} is still called after {MANY} times")
 

@@ -1,0 +1,104 @@
+"""`check-config`: every problem at once, or the settings in force and where each comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from streaming_logger._config import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
+from streaming_logger._errors import ConfigError
+from streaming_logger.cli._place import DEFAULT_FILE, UsageError
+from streaming_logger.cli._text import Column, one_line, print_table
+from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
+
+__all__ = ["VERBS", "remarks"]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration file (./{DEFAULT_FILE})")
+
+
+def _check_config(args: Namespace) -> int:
+    given = args.file or args.config
+    path = Path(given or DEFAULT_FILE)
+    if given is not None and not path.exists():
+        raise UsageError(f"there is no configuration file {path}")
+    try:
+        config = load(path)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        problems = [problem._asdict() | {"value": repr(problem.value)} for problem in error.problems]
+        print_json({"file": str(path), "problems": problems})
+        return USAGE
+    settings = {
+        key: {"value": getattr(config, key), "from": source, "meaning": meaning}
+        for (key, _, meaning), source in zip(describe(), _sources(path), strict=True)
+    }
+    if args.json:
+        print_json({"file": str(path), "problems": [], "settings": settings, "remarks": remarks(config)})
+        return OK
+    rows = [
+        (key, one_line(json.dumps(of["value"])), str(of["from"]), str(of["meaning"])) for key, of in settings.items()
+    ]
+    print_table((Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")), rows)
+    for remark in remarks(config):
+        note(f"note: {remark}")
+    note(f"{path}: {'no problems' if path.exists() else 'there is no such file; this is what holds without one'}")
+    return OK
+
+
+def _sources(path: Path) -> list[str]:
+    """Where each setting comes from, in the order of `describe`. The configuration has been found good."""
+    document = json.loads(path.read_bytes()) if path.exists() else {}
+    section = document.get(SECTION)
+    variables = {key: ENVIRONMENT_PREFIX + key.upper() for key, _, _ in describe()}
+    given = {label.upper(): label for label in os.environ}
+    bare = section is None and not any(variable in given for variable in variables.values())
+    sources = []
+    for key, variable in variables.items():
+        if variable in given:
+            sources.append(given[variable])
+        elif section is not None and key in section:
+            sources.append("file")
+        elif bare and key == "time_based_cleanup":
+            sources.append(f"no {SECTION}")
+        else:
+            sources.append("default")
+    return sources
+
+
+def remarks(config: Config) -> list[str]:
+    """Settings that are allowed together, and hardly meant."""
+    found = []
+    retention, trouble = config.file_retention_minutes, config.trouble_retention_minutes
+    if not config.time_based_cleanup:
+        found.append(
+            "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
+        )
+    elif retention is not None:
+        hours = config.max_session_age_hours
+        if hours is not None and retention > hours * 60:
+            found.append("max_session_age_hours is shorter than file_retention_minutes, and wins")
+        if trouble is not None and trouble < retention:
+            found.append("trouble_retention_minutes is shorter than file_retention_minutes, and has no effect")
+        if 0 < retention * 60 < config.cleanup_interval_seconds:
+            found.append("cleanup_interval_seconds is longer than the retention: files stay until the next sweep")
+    elif config.max_session_age_hours is None and config.max_directory_mb is None:
+        found.append("nothing is deleted before the disk is nearly full: no retention, no age, no size is set")
+    if config.idle_timeout_minutes is None:
+        found.append("idle_timeout_minutes is null: a session that nobody completes stays active for ever")
+    return found
+
+
+VERBS = (
+    Verb(
+        "check-config",
+        "every problem of a configuration at once; the settings, and where each comes from",
+        _arguments,
+        _check_config,
+        "[FILE]",
+    ),
+)

@@ -1,0 +1,310 @@
+"""`doctor`: looks for whatever may be wrong with a directory and its servers, and says what to do."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streaming_logger import _names
+from streaming_logger._directory import PRIVATE
+from streaming_logger._ledger import Ledger
+from streaming_logger.cli import _system
+from streaming_logger.cli._activity import PARKED
+from streaming_logger.cli._check import remarks
+from streaming_logger.cli._place import Place, find_place
+from streaming_logger.cli._text import duration, one_line, size
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json_lines
+from streaming_logger.cli._view import IN_USE, ORPHANED, Session, look
+
+__all__ = ["VERBS"]
+
+_MB = 1_000_000
+_RECENT_SECONDS = 3600.0
+#: A clock that differs by more is wrong, not coarse.
+_CLOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, whether it is trouble, and what to do about it."""
+
+    level: str
+    """ok, note, or trouble."""
+    text: str
+    todo: str = ""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def _doctor(args: Namespace) -> int:
+    place = find_place(args.dir, args.config).must_exist()
+    # First: looking at the sessions removes what dead owners left.
+    owners = _system.owners(place.directory)
+    sessions = look(place)
+    findings = [
+        *_configuration(place),
+        *_directory(place),
+        *_room(place, sessions),
+        *_file_system(place),
+        *_files(place, sessions),
+        *_workers(owners, sessions),
+        *_sessions(place, sessions),
+        *_recently(place),
+    ]
+    if args.json:
+        print_json_lines(findings)
+    else:
+        for finding in findings:
+            _print(finding)
+        troubles = sum(finding.level == "trouble" for finding in findings)
+        note(f"{troubles} found to be trouble" if troubles else "no trouble found")
+    return FOUND_TROUBLE if any(finding.level == "trouble" for finding in findings) else OK
+
+
+def _print(finding: Finding) -> None:
+    mark = {"ok": "  ok     ", "note": "  note   ", "trouble": "  TROUBLE"}[finding.level]
+    if sys.stdout.isatty() and finding.level != "ok" and "NO_COLOR" not in os.environ:
+        mark = f"\x1b[{31 if finding.level == 'trouble' else 33}m{mark}\x1b[0m"
+    print(f"{mark}  {one_line(finding.text)}")
+    if finding.todo:
+        print(f"           -> {one_line(finding.todo)}")
+
+
+# -- the checks ----------------------------------------------------------------------
+
+
+def _configuration(place: Place) -> Iterator[Finding]:
+    if place.configured:
+        yield Finding("ok", f"configuration {place.config_file}")
+    else:
+        yield Finding(
+            "note",
+            f"there is no {place.config_file} here; the rules without one are assumed",
+            "name the server's by --config",
+        )
+    for remark in remarks(place.config) if place.configured else ():
+        yield Finding("note", remark)
+
+
+def _directory(place: Place) -> Iterator[Finding]:
+    found = os.stat(place.path)
+    me = os.geteuid() if hasattr(os, "geteuid") else found.st_uid
+    fine = True
+    if found.st_uid != me:
+        fine = False
+        yield Finding(
+            "note",
+            f"{place.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it",
+            f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ...",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        fine = False
+        yield Finding("trouble", "the directory is world-writable: servers refuse it", f"chmod o-w {place.path}")
+    elif stat.S_IMODE(found.st_mode) & 0o077:
+        fine = False
+        yield Finding(
+            "note",
+            f"others can look into the directory (mode {stat.S_IMODE(found.st_mode):04o}); the files are private",
+            f"chmod 700 {place.path} unless that is meant",
+        )
+    if not place.ours:
+        fine = False
+        yield Finding(
+            "trouble",
+            f"no streaming logger sweeps here: there is no {PRIVATE}, so nothing is ever deleted",
+            "is it the right directory? If it held other *.log files before, move them away, or set adopt to true",
+        )
+    if fine:
+        yield Finding("ok", f"directory {place.path}, private and ours")
+
+
+def _room(place: Place, sessions: list[Session]) -> Iterator[Finding]:
+    free = place.directory.free_bytes()
+    least, limit = place.config.min_free_disk_mb, place.config.max_directory_mb
+    used = sum(session.size for session in sessions)
+    if free is not None and least is not None and free < least * _MB * 1.5:
+        level = "trouble" if free < least * _MB else "note"
+        yield Finding(
+            level,
+            f"{size(free)} bytes are free; below {size(least * _MB)} completed files go before their time",
+            "make room; shorten file_retention_minutes, or set max_directory_mb",
+        )
+    elif free is not None:
+        yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {len(sessions):,} sessions")
+    if limit is not None and used > limit * _MB:
+        yield Finding(
+            "trouble",
+            f"the sessions take {size(used)} bytes, max_directory_mb is {limit:g}",
+            "the next sweep deletes the oldest; when all are active or pinned, nothing can go",
+        )
+    inodes = _system.free_inodes(place.path)
+    if inodes is not None and inodes < 10_000:
+        yield Finding("trouble", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
+
+
+def _file_system(place: Place) -> Iterator[Finding]:
+    kind = _system.file_system(place.path)
+    refusal = _system.flock_refusal(place.directory)
+    if refusal:
+        yield Finding(
+            "trouble",
+            f"this file system ({kind}) has no flock ({refusal}): nothing is swept here",
+            "put the directory on a local disk",
+        )
+    elif kind.startswith(_system.REMOTE):
+        yield Finding(
+            "note",
+            f"the directory is on {kind}: locks go over the network, and other hosts' locks and clocks count",
+            "a local disk is faster and safer; mount NFS with local_lock=none",
+        )
+    else:
+        yield Finding("ok", f"file system {kind}, flock works")
+
+
+def _files(place: Place, sessions: list[Session]) -> Iterator[Finding]:
+    known = {session.file for session in sessions}
+    strays, planted, open_ones = [], [], []
+    with place.directory.scan() as entries:
+        for entry in entries:
+            if entry.name in known:
+                if entry.stat(follow_symlinks=False).st_mode & 0o077:
+                    open_ones.append(entry.name)
+            elif _names.session_id(entry.name) is not None:
+                planted.append(entry.name)
+            elif entry.name != PRIVATE:
+                strays.append(entry.name)
+    if planted:
+        yield Finding(
+            "trouble",
+            f"{_some(planted)} under the name of a session: a link, or no regular file; it is never written or deleted",
+            "move it away; until then that session's text waits in memory",
+        )
+    if strays:
+        yield Finding("note", f"{_some(strays)} of no session; left alone", "move it away if nobody needs it there")
+    if open_ones:
+        yield Finding("note", f"{_some(open_ones)} readable by others than the owner", "chmod 600; who changed it?")
+    pinned = [session.file for session in sessions if session.pinned]
+    if pinned:
+        total = size(sum(session.size for session in sessions if session.pinned))
+        yield Finding("note", f"{_some(pinned)} pinned, {total} bytes", "unpin what is not needed any more")
+    future = [session.file for session in sessions if session.mtime > time.time() + _CLOCK_SECONDS]
+    if future:
+        yield Finding(
+            "trouble",
+            f"{_some(future)} written in the future: this clock was set back, or another host's is ahead",
+            "check the clock (timedatectl); those files are swept late, `touch` them to be rid of them sooner",
+        )
+
+
+def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[Finding]:
+    active = sum(session.state in IN_USE for session in sessions)
+    alive = [owner for owner in owners if owner.alive]
+    if alive:
+        yield Finding(
+            "ok", f"server processes alive: {', '.join(str(owner.pid) for owner in alive)}; {active:,} active"
+        )
+    else:
+        yield Finding("note", f"no server process has shown itself here; {active:,} sessions are active")
+    for owner in owners:
+        if not owner.alive:
+            yield Finding("note", f"process {owner.pid} ended without closing its logger; the next sweep clears it up")
+    for owner in alive:
+        limit, used = _system.descriptors(owner.pid)
+        if limit is not None and used is not None and used > 0.8 * limit:
+            yield Finding(
+                "trouble",
+                f"process {owner.pid} uses {used:,} of {limit:,} descriptors",
+                "raise its limit (LimitNOFILE, ulimit -n) or lower max_open_files",
+            )
+    parked = sum(session.state == PARKED for session in sessions)
+    if parked:
+        yield Finding(
+            "note",
+            f"{parked:,} active sessions are parked: there are more than a process may have files open",
+            "nothing is lost, each write costs an open; raise LimitNOFILE, or max_open_files",
+        )
+
+
+def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
+    orphaned = [session.file for session in sessions if session.state == ORPHANED]
+    if orphaned:
+        yield Finding(
+            "trouble",
+            f"{_some(orphaned)} orphaned: a process ended without completing it",
+            "was it killed (dmesg, OOM)? The last flush interval's text may be missing; it is swept in its time",
+        )
+    patience = place.config.idle_timeout_minutes
+    if patience is not None:
+        late = 60 * patience + max(60.0, 5 * place.config.flush_interval_seconds)
+        silent = [session.file for session in sessions if session.state in IN_USE and session.idle > late]
+        if silent:
+            yield Finding(
+                "trouble",
+                f"{_some(silent)} active, but silent for longer than idle_timeout_minutes ({patience:g})",
+                "its process hangs or is stopped, or its worker cannot write: see that server's log and health()",
+            )
+    grace = 60 + 3 * place.config.cleanup_interval_seconds
+    overdue = [s.file for s in sessions if s.swept_in == 0 and s.idle - _limit(place, s) > grace]
+    if overdue:
+        yield Finding(
+            "trouble",
+            f"{_some(overdue)} overdue for deletion: no server sweeps",
+            "start one, or run `streaming-logger sweep`; is --config the server's own?",
+        )
+    bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, "completed", "released"))
+    for state, count in bad.most_common(5):
+        yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
+
+
+def _limit(place: Place, session: Session) -> float:
+    """The age at which the rule that sweeps a session holds."""
+    if session.swept_by == "max_age":
+        return 3600 * (place.config.max_session_age_hours or 0.0)
+    trouble = 0.0 if session.state == "completed" else place.config.trouble_seconds
+    return max(place.config.retention_seconds or 0.0, trouble)
+
+
+def _recently(place: Place) -> Iterator[Finding]:
+    """What the ledger says of the last hour."""
+    counts: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    try:
+        for event in Ledger(place.directory).read():
+            at = event.get("at")
+            if isinstance(at, (int, float)) and time.time() - at < _RECENT_SECONDS:
+                kind = str(event["event"])
+                counts[kind] += event.get("characters", 1) if kind == "dropped" else 1
+                last[kind] = f"{event.get('text', event.get('reason', ''))}, {duration(time.time() - at)} ago"
+    except OSError as error:
+        yield Finding("note", f"the ledger cannot be read: {error}")
+        return
+    for kind, (text, todo) in _EVENTS.items():
+        if counts[kind]:
+            yield Finding("trouble", f"in the last hour {text.format(counts[kind])} (last: {last[kind]})", todo)
+
+
+_EVENTS = {
+    "dropped": (
+        "{:,} characters were dropped",
+        "the disk did not take text fast enough or failed: see room and faults above; then max_buffer_mb",
+    ),
+    "emergency": ("{:,} sweeps had to make room", "the disk or max_directory_mb is too small for the retention"),
+    "worker_restarted": ("a worker thread died {:,} times", "a defect: report the server's log around that time"),
+    "reload_refused": ("{:,} edits of the configuration were refused", "`check-config FILE` names every problem"),
+}
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names):,} file{'s' if len(names) != 1 else ''} ({shown})"
+
+
+VERBS = (Verb("doctor", "what may be wrong with the directory and its servers, and what to do", _arguments, _doctor),)

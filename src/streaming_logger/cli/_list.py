@@ -1,0 +1,288 @@
+"""`ls`, `stats`, `history`: what is there, how much of it, and what became of the rest."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from streaming_logger import _names
+from streaming_logger._ledger import Ledger
+from streaming_logger.cli._place import Place, UsageError, find_place
+from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json, print_json_lines
+from streaming_logger.cli._view import Session, look
+
+__all__ = ["VERBS", "swept"]
+
+_COLUMNS = (
+    Column("STATE"),
+    Column("SIZE", number=True),
+    Column("AGE", number=True),
+    Column("IDLE", number=True),
+    Column("CHAR/S", number=True),
+    Column("SWEPT"),
+    Column("SESSION"),
+)
+
+_ORDERS: dict[str, Callable[[Session], Any]] = {
+    "idle": lambda session: -session.idle,
+    "age": lambda session: -(session.age or 0.0),
+    "size": lambda session: session.size,
+    "rate": lambda session: session.rate or 0.0,
+    "id": lambda session: session.id,
+}
+
+
+# -- ls ------------------------------------------------------------------------------
+
+
+def _ls_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("prefix", nargs="*", metavar="ID", help="only sessions whose id begins so")
+    parser.add_argument("--state", action="append", help="only this state (active, parked, completed, ..., or pinned)")
+    parser.add_argument(
+        "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
+    )
+    parser.add_argument("-n", "--limit", type=int, metavar="N", help="only the last N")
+
+
+def _ls(args: Namespace) -> int:
+    place = find_place(args.dir, args.config).must_exist()
+    sessions = look(place)
+    if args.prefix:
+        sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]
+    if args.state:
+        sessions = [s for s in sessions if s.state in args.state or ("pinned" in args.state and s.pinned)]
+    if args.sort != "idle":  # they are in that order
+        sessions.sort(key=_ORDERS[args.sort])
+    shown = sessions[-args.limit :] if args.limit else sessions
+    if args.json:
+        print_json_lines(shown)
+        return OK
+    if shown:
+        print_table(_COLUMNS, [_row(session) for session in shown])
+    if sys.stdout.isatty():
+        note(summary(sessions, place))
+    return OK
+
+
+def _row(session: Session) -> tuple[str, ...]:
+    return (
+        one_line(session.state),
+        size(session.size),
+        age(session.age),
+        duration(session.idle),
+        "" if session.rate is None else f"{session.rate:.0f}",
+        swept(session),
+        one_line(session.id),
+    )
+
+
+def swept(session: Session) -> str:
+    """When it goes, in a few characters."""
+    if session.swept_in is None:
+        return "" if session.swept_by == "active" else session.swept_by
+    return f"in {duration(session.swept_in)}" if session.swept_in else f"due ({session.swept_by})"
+
+
+def summary(sessions: list[Session], place: Place) -> str:
+    """One line about all of them."""
+    states = Counter(one_line(session.state) for session in sessions)
+    shown = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+    total = size(sum(session.size for session in sessions))
+    text = f"{len(sessions):,} sessions{': ' if shown else ''}{shown}; {total} bytes in {place.path}"
+    if not place.configured:
+        text += f"\nno {place.config_file} here: SWEPT is what holds without one; name the server's by --config"
+    return text
+
+
+# -- stats ---------------------------------------------------------------------------
+
+
+def _no_arguments(parser: ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def _stats(args: Namespace) -> int:
+    place = find_place(args.dir, args.config).must_exist()
+    sessions = look(place)
+    now = time.time()
+    states: dict[str, dict[str, int]] = {}
+    for session in sessions:
+        of = states.setdefault(session.state, {"sessions": 0, "bytes": 0})
+        of["sessions"] += 1
+        of["bytes"] += session.size
+    numbers = {
+        "directory": str(place.path),
+        "sessions": len(sessions),
+        "bytes": sum(session.size for session in sessions),
+        "pinned": sum(session.pinned for session in sessions),
+        "oldest_seconds": max((session.idle for session in sessions), default=None),
+        "states": states,
+        "free_bytes": shutil.disk_usage(place.path).free,
+        "ledger": _ledger_totals(_events(place), now),
+    }
+    if args.json:
+        print_json(numbers)
+    else:
+        _print_stats(numbers)
+    return OK
+
+
+def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, Any]:
+    since: float | None = None
+    counts: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    written = 0
+    deleted: dict[str, dict[str, int]] = {}
+    dropped: Counter[str] = Counter()
+    for event in events:
+        if since is None:
+            since = event["at"]
+        kind = str(event["event"])
+        counts[kind] += 1
+        if kind == "deleted":
+            of = deleted.setdefault(str(event.get("reason")), {"files": 0, "bytes": 0})
+            of["files"] += 1
+            of["bytes"] += _whole(event.get("bytes"))
+        elif kind == "dropped":
+            dropped[str(event.get("reason"))] += _whole(event.get("characters"))
+        elif "outcome" in event:
+            ended[str(event["outcome"])] += 1
+            written += _whole(event.get("bytes"))
+    return {
+        "since": since,
+        "seconds": None if since is None else now - since,
+        "events": dict(counts),
+        "ended": dict(ended),
+        "bytes_of_ended": written,
+        "deleted": deleted,
+        "dropped_characters": dict(dropped),
+        "emergencies": counts["emergency"],
+        "worker_restarts": counts["worker_restarted"],
+        "reloads_refused": counts["reload_refused"],
+    }
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _print_stats(numbers: dict[str, Any]) -> None:
+    print(f"{numbers['directory']}: {numbers['sessions']:,} sessions, {size(numbers['bytes'])} bytes", end="")
+    oldest = numbers["oldest_seconds"]
+    print("" if oldest is None else f", the oldest silent for {duration(oldest)}", end="")
+    print(f", {numbers['pinned']:,} pinned; {size(numbers['free_bytes'])} bytes free on the disk")
+    for state, of in sorted(numbers["states"].items()):
+        print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
+    ledger = numbers["ledger"]
+    if ledger["seconds"] is None:
+        print("ledger: empty")
+        return
+    ended = ledger["ended"]
+    print(f"ledger, the last {duration(ledger['seconds'])}:")
+    print(f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes", end="")
+    print(f"  ({', '.join(f'{one_line(key)} {count:,}' for key, count in sorted(ended.items()))})" if ended else "")
+    for reason, of in sorted(ledger["deleted"].items()):
+        print(f"  deleted      {of['files']:>9,}  {size(of['bytes']):>5} bytes  ({one_line(reason)})")
+    for reason, characters in sorted(ledger["dropped_characters"].items()):
+        print(f"  dropped      {characters:>9,}  characters  ({one_line(reason)})")
+    for key in ("emergencies", "worker_restarts", "reloads_refused"):
+        if ledger[key]:
+            print(f"  {key.replace('_', ' ')}: {ledger[key]:,}")
+
+
+# -- history -------------------------------------------------------------------------
+
+
+def _history_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", metavar="ID", help="one session; the beginning of its id is enough")
+    parser.add_argument("-n", "--tail", type=int, default=50, metavar="N", help="the last N events (50); 0 = all")
+
+
+def _history(args: Namespace) -> int:
+    place = find_place(args.dir, args.config).must_exist()
+    events: Iterable[dict[str, Any]] = _events(place)
+    if args.id is not None:
+        events = _of_one(list(events), args.id)
+    shown = list(deque(events, args.tail or None))
+    if args.json:
+        print_json_lines(shown)
+    else:
+        rows = [(at(event["at"]), one_line(str(event["event"])), _details(event), _whose(event)) for event in shown]
+        if rows:
+            print_table((Column("WHEN"), Column("EVENT"), Column("DETAILS"), Column("SESSION")), rows)
+    if not shown and args.id is not None:
+        note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
+        return FOUND_TROUBLE
+    return OK
+
+
+def _events(place: Place) -> Iterable[dict[str, Any]]:
+    try:
+        for event in Ledger(place.directory).read():
+            if isinstance(event.get("at"), (int, float)):
+                yield event
+    except OSError as error:
+        raise UsageError(f"the ledger cannot be read: {error}") from error
+
+
+def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+    of: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        session = event.get("session")
+        if isinstance(session, str) and session.startswith(wanted):
+            of.setdefault(session, []).append(event)
+    if wanted in of:
+        return of[wanted]
+    if len(of) > 1:
+        shown = "\n  ".join(one_line(id_) for id_ in list(of)[-20:])
+        raise UsageError(f"{one_line(wanted)} begins the ids of {len(of)} sessions, such as:\n  {shown}")
+    return next(iter(of.values()), [])
+
+
+def at(seconds: float) -> str:
+    """A moment, in local time."""
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return "?"
+
+
+def _details(event: dict[str, Any]) -> str:
+    """What a line of the ledger says beside when and whose."""
+    words = []
+    outcome = event.get("outcome")
+    if outcome is not None and outcome != event["event"]:
+        words.append(f"as {outcome}")
+    elif "reason" in event and "outcome" not in event:
+        words.append(f"by {event['reason']}" if event["event"] == "deleted" else str(event["reason"]))
+    if isinstance(event.get("characters"), int):
+        words.append(f"{event['characters']:,} characters")
+    if isinstance(event.get("bytes"), int):
+        words.append(f"{size(event['bytes'])} bytes")
+    if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":
+        words.append(f"{duration(event['age'])} old")
+    if "text" in event:
+        words.append(str(event["text"]))
+    words.append(f"pid {event.get('pid')}")
+    return one_line(", ".join(words))
+
+
+def _whose(event: dict[str, Any]) -> str:
+    name = str(event.get("file", ""))
+    return one_line(str(event.get("session") or _names.session_id(name) or name))
+
+
+VERBS = (
+    Verb(
+        "ls", "sessions with state, size, age, idle time, characters a second, when they are swept", _ls_arguments, _ls
+    ),
+    Verb("stats", "totals of the directory and of the ledger", _no_arguments, _stats),
+    Verb("history", "what happened to sessions, after their files are gone too", _history_arguments, _history, "[ID]"),
+)

@@ -1,0 +1,89 @@
+"""The command line: verbs, options, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from streaming_logger._errors import ConfigError
+from streaming_logger.cli import _check, _doctor, _follow, _keep, _list, _read, _top
+from streaming_logger.cli._place import UsageError
+from streaming_logger.cli._verb import OK, USAGE, Verb
+
+__all__ = ["VERBS", "main", "table"]
+
+VERBS: tuple[Verb, ...] = (
+    *_list.VERBS[:1],
+    *_read.VERBS,
+    *_follow.VERBS,
+    *_top.VERBS,
+    *_keep.VERBS,
+    *_list.VERBS[1:],
+    *_check.VERBS,
+    *_doctor.VERBS,
+)
+
+_ABOUT = "Looks at a directory of session files, from another terminal, without the server's help."
+_EXIT_CODES = "exit codes: 0 all well, 1 trouble found, 2 wrong usage or configuration"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    logging.basicConfig(format="streaming-logger: %(message)s")  # what a sweep has to say
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # LANG=C shall show, not fail
+    args = _parser().parse_args(arguments)
+    verb: Verb = args.verb
+    try:
+        code = verb.run(args)
+        sys.stdout.flush()
+    except (ConfigError, UsageError) as error:
+        text = str(error)
+        if isinstance(error, ConfigError):
+            text = "\n  ".join([f"{error.source}:", *map(str, error.problems)])
+        print(f"streaming-logger: {text}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        # `| head` has seen enough. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return OK
+    except OSError as error:
+        print(f"streaming-logger: {error}", file=sys.stderr)
+        return USAGE
+    return code
+
+
+def table() -> str:
+    """The verbs as the README shows them."""
+    rows = [
+        f"| `{verb.name}{' ' + verb.usage if verb.usage else ''}` | {verb.help} |".replace(" | --", " \\| --", 1)
+        for verb in VERBS
+    ]
+    return "\n".join(["| verb | what it does |", "|---|---|", *rows])
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Before the verb they have their defaults, after it they only speak when they are given.
+    parser = argparse.ArgumentParser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
+    _common(parser, default=None)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS:
+        sub = verbs.add_parser(
+            verb.name, help=verb.help, description=verb.help, epilog=_EXIT_CODES, aliases=list(verb.aliases)
+        )
+        verb.arguments(sub)
+        _common(sub, default=argparse.SUPPRESS)
+        sub.set_defaults(verb=verb)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    parser.add_argument("--dir", metavar="DIR", default=default, help="the log directory (that of the configuration)")
+    parser.add_argument("--config", metavar="FILE", default=default, help="the configuration (./logging_config.json)")
+    parser.add_argument("--json", action="store_true", default=default or False, help="JSON instead of text")

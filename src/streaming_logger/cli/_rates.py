@@ -1,0 +1,111 @@
+"""The active sessions of all worker processes, look after look, and how fast each one grows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from streaming_logger._directory import Directory
+from streaming_logger.cli._activity import Activity
+from streaming_logger.cli._birth import birth_time
+from streaming_logger.cli._view import IN_USE, File, characters_per_byte, files
+
+__all__ = ["Active", "Rates"]
+
+#: The rate is that of the last so many seconds: servers write in bursts, one for each flush interval.
+WINDOW_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """An active session at one look."""
+
+    id: str
+    state: str
+    size: int
+    age: float | None
+    idle: float
+    rate: float | None
+    """Characters a second over the last seconds; None at the first look."""
+    stalled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The directory at one moment."""
+
+    sessions: list[Active]
+    ended: int
+    """Files of sessions that ended and are still there."""
+    rate: float
+    """Characters a second of all together."""
+
+
+class Rates:
+    """Looks again and again; remembers the sizes of the last seconds."""
+
+    def __init__(self, directory: Directory, *, stalled_seconds: float) -> None:
+        self._directory = directory
+        self._stalled_seconds = stalled_seconds
+        self._activity = Activity(directory)
+        # By file and inode: (monotonic time, size) at the looks within the window; characters a byte.
+        self._sizes: dict[tuple[str, int], deque[tuple[float, int]]] = {}
+        self._ratios: dict[tuple[str, int], float] = {}
+
+    def close(self) -> None:
+        self._activity.close()
+
+    def look(self) -> Look:
+        self._activity.refresh()
+        now, wall = time.monotonic(), time.time()
+        sizes = {}
+        active = []
+        ended = 0
+        for file in files(self._directory):
+            state = self._activity.of(file.name, file.found)
+            if state not in IN_USE:
+                ended += 1
+                continue
+            key = (file.name, file.found.st_ino)
+            sizes[key] = self._remembered(key, now, file.found.st_size)
+            active.append(self._active(file, state, sizes[key], wall))
+        self._sizes = sizes
+        self._ratios = {key: ratio for key, ratio in self._ratios.items() if key in sizes}
+        return Look(sessions=active, ended=ended, rate=sum(session.rate or 0.0 for session in active))
+
+    def _remembered(self, key: tuple[str, int], now: float, size: int) -> deque[tuple[float, int]]:
+        past = self._sizes.get(key) or deque()
+        if past and size < past[-1][1]:  # truncated
+            past.clear()
+        past.append((now, size))
+        while len(past) > 2 and now - past[1][0] >= WINDOW_SECONDS:
+            past.popleft()
+        return past
+
+    def _active(self, file: File, state: str, past: deque[tuple[float, int]], wall: float) -> Active:
+        name, id_, found = file
+        (then, before), (now, size) = past[0], past[-1]
+        rate = None
+        if now > then:
+            rate = (size - before) / (now - then)
+            if rate:
+                rate *= self._ratio(name, found.st_ino)
+        born = birth_time(os.path.join(self._directory.path, name))
+        idle = max(0.0, wall - found.st_mtime)
+        return Active(
+            id=id_,
+            state=state,
+            size=found.st_size,
+            age=None if born is None else max(0.0, wall - born),
+            idle=idle,
+            rate=rate,
+            stalled=idle > self._stalled_seconds,
+        )
+
+    def _ratio(self, name: str, inode: int) -> float:
+        key = (name, inode)
+        if key not in self._ratios:
+            self._ratios[key] = characters_per_byte(self._directory, name)
+        return self._ratios[key]

@@ -1,0 +1,133 @@
+"""`show`: the text of a session, escaped for the terminal unless it is wanted raw."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+from streaming_logger.cli._place import Place, find_place
+from streaming_logger.cli._text import escape, one_line
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json
+from streaming_logger.cli._view import find, look
+
+__all__ = ["VERBS", "JsonPrinter", "Printer", "no_such_session", "tail_start"]
+
+_CHUNK = 1 << 16
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="the session; the beginning of its id is enough")
+    parser.add_argument("-n", "--tail", type=int, metavar="N", help="only the last N lines")
+    parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
+
+
+def _show(args: Namespace) -> int:
+    place = find_place(args.dir, args.config).must_exist()
+    session = find(look(place), args.id)
+    if session is None:
+        return no_such_session(place, args.id)
+    directory = place.directory
+    try:
+        fd = directory.open_file(session.file, os.O_RDONLY)
+    except OSError as error:
+        note(f"{one_line(session.id)}: {error.strerror}")
+        return FOUND_TROUBLE
+    try:
+        start = 0 if args.tail is None else tail_start(fd, args.tail)
+        os.lseek(fd, start, os.SEEK_SET)
+        if args.json:
+            text = b"".join(_parts(fd)).decode("utf-8", "backslashreplace")
+            print_json({"session": session, "text": text})
+        else:
+            printer = Printer(raw=args.raw)
+            for part in _parts(fd):
+                printer.write(part)
+            printer.end()
+    finally:
+        directory.close_file(fd)
+    return OK
+
+
+def no_such_session(place: Place, wanted: str) -> int:
+    note(f"there is no session {one_line(wanted)} in {place.path}; `history {one_line(wanted)}` may know of it")
+    return FOUND_TROUBLE
+
+
+def tail_start(fd: int, lines: int) -> int:
+    """Where the last so many lines of a file begin."""
+    end = position = os.fstat(fd).st_size
+    if lines <= 0:
+        return end
+    while position > 0:
+        start = max(0, position - _CHUNK)
+        part = os.pread(fd, position - start, start)
+        index = len(part)
+        while (index := part.rfind(b"\n", 0, index)) >= 0:
+            if start + index == end - 1:
+                continue  # it ends the last line
+            lines -= 1
+            if not lines:
+                return start + index + 1
+        position = start
+    return 0
+
+
+def _parts(fd: int) -> Iterator[bytes]:
+    while part := os.read(fd, _CHUNK):
+        yield part
+
+
+class Printer:
+    """Prints bytes of a stream as they come, whatever character a read may have cut in two."""
+
+    def __init__(self, *, raw: bool = False) -> None:
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._at_line_start = True
+
+    def write(self, data: bytes) -> None:
+        if self._raw:
+            sys.stdout.buffer.write(data)
+        else:
+            self._print(self._decoder.decode(data))
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """The stream ends here: so does its line, on a terminal."""
+        self._print(self._decoder.decode(b"", final=True))
+        if not self._at_line_start and sys.stdout.isatty():
+            print()
+        self._at_line_start = True
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """A remark about the stream, beside it and on its own line."""
+        self.end()
+        note(f"[{text}]")
+
+    def _print(self, text: str) -> None:
+        if text:
+            sys.stdout.write(escape(text))
+            self._at_line_start = text.endswith("\n")
+
+
+class JsonPrinter(Printer):
+    """The same as JSON, one object a line: {"text": ...} or {"note": ...}."""
+
+    def say(self, text: str) -> None:
+        self.end()
+        print(json.dumps({"note": text}), flush=True)
+
+    def end(self) -> None:
+        self._print(self._decoder.decode(b"", final=True))
+
+    def _print(self, text: str) -> None:
+        if text:
+            print(json.dumps({"text": text}), flush=True)
+
+
+VERBS = (Verb("show", "the text of a session", _show_arguments, _show, "ID [--tail N] [--raw]"),)

@@ -1,0 +1,194 @@
+"""What the command prints: escaped text, short numbers, tables. Plain, or by rich where it is installed.
+
+Model output and session ids are other people's: nothing of theirs reaches a terminal
+that could move its cursor, colour it, or turn its text around.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_table", "rich_console", "size"]
+
+_UNUSUAL = re.compile(r"[^\n\t -~]+")
+_UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
+#: rich needs about a millisecond for each row.
+_MANY_ROWS = 500
+
+_STYLES = {
+    "active": "green",
+    "parked": "cyan",
+    "completed": "default",
+    "released": "yellow",
+    "orphaned": "yellow",
+    "abandoned": "yellow",
+    "error": "bold red",
+    "STALLED": "bold red",
+}
+
+
+def escape(text: str) -> str:
+    r"""Text with every code point visible: C0, C1, bidi, zero-width and lone ones as `\x1b` or `\u202e`.
+
+    Newlines and tabs stay, and the spaces of other scripts.
+
+    >>> print(escape("\x1b[31mred\x9b \u202e 日本語\u3000。"))
+    \x1b[31mred\x9b \u202e 日本語　。
+    """
+    return _UNUSUAL.sub(_shown, text)
+
+
+def one_line(text: str) -> str:
+    r"""The same, and newlines and tabs too: for ids, and for cells of a table.
+
+    >>> print(one_line("a\nb"))
+    a\nb
+    """
+    return _UNUSUAL_IN_LINE.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    run = found[0]
+    return run if run.isprintable() else "".join(map(_shown_character, run))
+
+
+def _shown_character(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+# -- numbers -------------------------------------------------------------------------
+
+
+def size(count: float) -> str:
+    """Bytes in four characters or so.
+
+    >>> size(999), size(1_234), size(56_700_000)
+    ('999', '1.2k', '57M')
+    """
+    if count < 1000:
+        return f"{count:.0f}"
+    for unit in "kMGT":
+        count /= 1000
+        if count < 9.95:
+            return f"{count:.1f}{unit}"
+        if count < 999.5 or unit == "T":
+            return f"{count:.0f}{unit}"
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """A time span in two units at the most.
+
+    >>> duration(7.2), duration(95), duration(7_500), duration(200_000), duration(-3)
+    ('7s', '1m35s', '2h05m', '2d07h', '0s')
+    """
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def age(seconds: float | None) -> str:
+    """A time span, or a dash where it is not known."""
+    return "-" if seconds is None else duration(seconds)
+
+
+# -- tables --------------------------------------------------------------------------
+
+
+class Column:
+    """A heading, and whether its cells are numbers (they stand to the right)."""
+
+    __slots__ = ("heading", "number")
+
+    def __init__(self, heading: str, *, number: bool = False) -> None:
+        self.heading = heading
+        self.number = number
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table: coloured by rich for a terminal, plain otherwise. Cells are escaped already."""
+    console = rich_console() if len(rows) <= _MANY_ROWS else None
+    if console is None:
+        sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
+    else:
+        console.print(rich_table(columns, rows))
+
+
+def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The lines of a table. The last column is as long as it is, and may be cut by nobody."""
+    headings = [column.heading for column in columns]
+    widths = [max(_width(cell) for cell in cells) for cells in zip(headings, *rows, strict=True)]
+    plain = "  ".join(
+        f"%{'' if column.number else '-'}{width}s" for column, width in zip(columns[:-1], widths, strict=False)
+    )
+    plain += "  %s" if len(columns) > 1 else "%s"
+    for row in (headings, *rows):
+        line = plain % tuple(row)
+        if not line.isascii():  # wide characters need what `%` cannot give them
+            cells = [
+                " " * (width - _width(cell)) + cell if column.number else cell + " " * (width - _width(cell))
+                for column, width, cell in zip(columns[:-1], widths, row, strict=False)
+            ]
+            line = "  ".join([*cells, row[-1]])
+        yield line.rstrip()
+
+
+def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.number else "left",
+            no_wrap=column is not columns[-1],
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def rich_console() -> Any:
+    """rich's console, when it is installed and the output is a terminal; else None."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of a line as fits, with an ellipsis when something is missing.
+
+    >>> cut("abcdef", 4), cut("abc", 4)
+    ('abc…', 'abc')
+    """
+    if _width(text) <= columns:
+        return text
+    while text and _width(text) >= columns:
+        text = text[: min(len(text) - 1, columns)]
+    return text + "…" if columns > 0 else ""
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )

@@ -59,7 +59,7 @@ class Ledger:
             except FileNotFoundError:
                 continue
             try:
-                with open(fd, "rb", closefd=False) as lines:
+                with open(fd, encoding="utf-8", errors="replace", closefd=False) as lines:
                     for line in lines:
                         try:
                             event = json.loads(line)

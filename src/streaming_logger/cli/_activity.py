@@ -15,6 +15,7 @@ from pathlib import Path
 from streaming_logger._directory import Directory
 from streaming_logger._owner import Owners
 from streaming_logger._store import Store
+from streaming_logger.cli._statx import Found
 
 __all__ = ["ACTIVE", "IDLE", "PARKED", "UNKNOWN", "Activity"]
 
@@ -32,7 +33,7 @@ class Activity:
         self._owners = Owners(directory)
         self._listed = _listed_locks()
         # Files that were found idle, by name: they still are while nothing was written to them.
-        self._idle: dict[str, tuple[int, int]] = {}
+        self._idle: dict[str, tuple[tuple[int, int], float]] = {}
 
     def refresh(self) -> None:
         """For the next look."""
@@ -41,16 +42,16 @@ class Activity:
     def close(self) -> None:
         self._owners.close()
 
-    def listed(self, found: os.stat_result) -> bool:
+    def listed(self, found: Found) -> bool:
         """Whether the system's list says that somebody holds the file. Costs nothing; false says nothing."""
-        return (found.st_dev, found.st_ino) in self._listed
+        return found.identity in self._listed
 
-    def of(self, name: str, found: os.stat_result) -> str:
+    def of(self, name: str, found: Found) -> str:
         """ACTIVE, PARKED, IDLE, or UNKNOWN for a file that must not be read by this user."""
         if self.listed(found):
             self._idle.pop(name, None)
             return ACTIVE
-        version = (found.st_ino, found.st_mtime_ns)
+        version = (found.identity, found.mtime)
         if self._idle.get(name) == version:
             return IDLE
         how, _ = self.probe(name)

@@ -19,6 +19,7 @@ from streaming_logger._ledger import Ledger
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
+from streaming_logger.cli._statx import lstat
 from streaming_logger.cli._text import duration, one_line, size
 from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, look
@@ -159,10 +160,10 @@ class _Follower:
         if self._fd is None:
             return None
         try:
-            found = self._directory.stat(self._name)
+            found = lstat(f"{self._directory.path}/{self._name}")
         except FileNotFoundError:
             return self._gone()
-        if (found.st_dev, found.st_ino) != self._identity:
+        if found.identity != self._identity:
             self.printer.say("the file was removed and made anew")
             self.close()
             return None
@@ -173,13 +174,13 @@ class _Follower:
             return None
         if os.fstat(self._fd).st_size != os.lseek(self._fd, 0, os.SEEK_CUR):
             return None  # written between the last read and the release
-        if self._ended_at == found.st_mtime:
+        if self._ended_at == found.mtime:
             return OK  # said already; with --keep
-        outcome = self._outcome(found.st_mtime) if how != UNKNOWN else "unknown: the file's lock cannot be probed"
+        outcome = self._outcome(found.mtime) if how != UNKNOWN else "unknown: the file's lock cannot be probed"
         if outcome is None:
             return None  # it began again
-        self._ended_at = found.st_mtime
-        return self._tell(outcome, found.st_size)
+        self._ended_at = found.mtime
+        return self._tell(outcome, found.size)
 
     def _outcome(self, mtime: float) -> str | None:
         """How an idle file's session ended: by the ledger, which may be a moment late, or by its mark."""

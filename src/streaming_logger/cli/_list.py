@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import time
@@ -53,6 +54,7 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 
 def _ls(args: Namespace) -> int:
     place = find_place(args.dir, args.config).must_exist()
+    gc.disable()  # 100,000 rows are no garbage, and the collector would walk them again and again
     sessions = look(place)
     if args.prefix:
         sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]
@@ -62,7 +64,7 @@ def _ls(args: Namespace) -> int:
         sessions.sort(key=_ORDERS[args.sort])
     shown = sessions[-args.limit :] if args.limit else sessions
     if args.json:
-        print_json_lines(shown)
+        print_json_lines(session._asdict() for session in shown)
         return OK
     if shown:
         print_table(_COLUMNS, [_row(session) for session in shown])

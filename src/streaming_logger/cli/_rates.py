@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
 
 from streaming_logger._directory import Directory
 from streaming_logger.cli._activity import Activity
-from streaming_logger.cli._birth import birth_time
 from streaming_logger.cli._view import IN_USE, File, characters_per_byte, files
 
 __all__ = ["Active", "Rates"]
@@ -51,8 +49,8 @@ class Rates:
         self._stalled_seconds = stalled_seconds
         self._activity = Activity(directory)
         # By file and inode: (monotonic time, size) at the looks within the window; characters a byte.
-        self._sizes: dict[tuple[str, int], deque[tuple[float, int]]] = {}
-        self._ratios: dict[tuple[str, int], float] = {}
+        self._sizes: dict[tuple[str, tuple[int, int]], deque[tuple[float, int]]] = {}
+        self._ratios: dict[tuple[str, tuple[int, int]], float] = {}
 
     def close(self) -> None:
         self._activity.close()
@@ -68,14 +66,14 @@ class Rates:
             if state not in IN_USE:
                 ended += 1
                 continue
-            key = (file.name, file.found.st_ino)
-            sizes[key] = self._remembered(key, now, file.found.st_size)
+            key = (file.name, file.found.identity)
+            sizes[key] = self._remembered(key, now, file.found.size)
             active.append(self._active(file, state, sizes[key], wall))
         self._sizes = sizes
         self._ratios = {key: ratio for key, ratio in self._ratios.items() if key in sizes}
         return Look(sessions=active, ended=ended, rate=sum(session.rate or 0.0 for session in active))
 
-    def _remembered(self, key: tuple[str, int], now: float, size: int) -> deque[tuple[float, int]]:
+    def _remembered(self, key: tuple[str, tuple[int, int]], now: float, size: int) -> deque[tuple[float, int]]:
         past = self._sizes.get(key) or deque()
         if past and size < past[-1][1]:  # truncated
             past.clear()
@@ -91,21 +89,20 @@ class Rates:
         if now > then:
             rate = (size - before) / (now - then)
             if rate:
-                rate *= self._ratio(name, found.st_ino)
-        born = birth_time(os.path.join(self._directory.path, name))
-        idle = max(0.0, wall - found.st_mtime)
+                rate *= self._ratio(name, found.identity)
+        idle = max(0.0, wall - found.mtime)
         return Active(
             id=id_,
             state=state,
-            size=found.st_size,
-            age=None if born is None else max(0.0, wall - born),
+            size=found.size,
+            age=None if found.born is None else max(0.0, wall - found.born),
             idle=idle,
             rate=rate,
             stalled=idle > self._stalled_seconds,
         )
 
-    def _ratio(self, name: str, inode: int) -> float:
-        key = (name, inode)
+    def _ratio(self, name: str, identity: tuple[int, int]) -> float:
+        key = (name, identity)
         if key not in self._ratios:
             self._ratios[key] = characters_per_byte(self._directory, name)
         return self._ratios[key]

@@ -41,7 +41,7 @@ def _show(args: Namespace) -> int:
         os.lseek(fd, start, os.SEEK_SET)
         if args.json:
             text = b"".join(_parts(fd)).decode("utf-8", "backslashreplace")
-            print_json({"session": session, "text": text})
+            print_json({"session": session._asdict(), "text": text})
         else:
             printer = Printer(raw=args.raw)
             for part in _parts(fd):

@@ -48,7 +48,7 @@ def one_line(text: str) -> str:
     >>> print(one_line("a\nb"))
     a\nb
     """
-    return _UNUSUAL_IN_LINE.sub(_shown, text)
+    return text if text.isprintable() else _UNUSUAL_IN_LINE.sub(_shown, text)
 
 
 def _shown(found: re.Match[str]) -> str:
@@ -88,9 +88,9 @@ def duration(seconds: float) -> str:
     >>> duration(7.2), duration(95), duration(7_500), duration(200_000), duration(-3)
     ('7s', '1m35s', '2h05m', '2d07h', '0s')
     """
-    whole = max(0, int(seconds))
+    whole = int(seconds)
     if whole < 60:
-        return f"{whole}s"
+        return f"{whole}s" if whole > 0 else "0s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     if whole < 86400:
@@ -128,9 +128,9 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """The lines of a table. The last column is as long as it is, and may be cut by nobody."""
     headings = [column.heading for column in columns]
-    widths = [max(_width(cell) for cell in cells) for cells in zip(headings, *rows, strict=True)]
+    widths = [_widest(cells) for cells in zip(headings, *rows, strict=True)][:-1]
     plain = "  ".join(
-        f"%{'' if column.number else '-'}{width}s" for column, width in zip(columns[:-1], widths, strict=False)
+        f"%{'' if column.number else '-'}{width}s" for column, width in zip(columns[:-1], widths, strict=True)
     )
     plain += "  %s" if len(columns) > 1 else "%s"
     for row in (headings, *rows):
@@ -183,6 +183,10 @@ def cut(text: str, columns: int) -> str:
     while text and _width(text) >= columns:
         text = text[: min(len(text) - 1, columns)]
     return text + "…" if columns > 0 else ""
+
+
+def _widest(cells: Sequence[str]) -> int:
+    return max(map(len if all(map(str.isascii, cells)) else _width, cells))
 
 
 def _width(text: str) -> int:

@@ -7,7 +7,6 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from streaming_logger import _names
@@ -15,8 +14,8 @@ from streaming_logger._directory import Directory
 from streaming_logger._ledger import Ledger
 from streaming_logger._retention import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
-from streaming_logger.cli._birth import birth_time
 from streaming_logger.cli._place import Place, UsageError
+from streaming_logger.cli._statx import Found, lstat
 
 __all__ = [
     "IN_USE",
@@ -40,9 +39,8 @@ _GRAIN = 0.1
 _SAMPLE = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One session file, as it is now. Times are in seconds, sizes in bytes."""
+class Session(NamedTuple):
+    """One session file, as it is now. Times are in seconds, sizes in bytes. (A frozen dataclass is slower to make.)"""
 
     id: str
     file: str
@@ -54,7 +52,7 @@ class Session:
     age: float | None
     """Since the file was made, where the file system keeps that."""
     idle: float
-    """Since its last write."""
+    """Since its last write; below 0 when a clock was set back."""
     rate: float | None
     """Characters a second of an active session, on the average since its turn can have begun."""
     swept_in: float | None
@@ -69,7 +67,7 @@ class File(NamedTuple):
 
     name: str
     id: str
-    found: os.stat_result
+    found: Found
 
 
 class End(NamedTuple):
@@ -110,42 +108,48 @@ class Ends:
         return self._ends.get(name)
 
     def _take(self, event: dict[str, object]) -> None:
-        match event:
-            case {"event": "deleted", "file": str(file), "at": int() | float() as at}:
-                end = self._ends.get(file)
-                if end is not None and end.at <= at:
-                    del self._ends[file]
-            case {"file": str(file), "at": int() | float() as at, "outcome": str(outcome), "bytes": int(count)}:
-                end = self._ends.get(file)
-                if end is None:
-                    self._ends[file] = End(at, outcome, count)
-                else:
-                    last = end if end.at > at else End(at, outcome, 0)
-                    self._ends[file] = last._replace(size=end.size + count)
+        file, at = event.get("file"), event.get("at")
+        if not isinstance(file, str) or not isinstance(at, (int, float)):
+            return
+        end = self._ends.get(file)
+        if event["event"] == "deleted":
+            if end is not None and end.at <= at:
+                del self._ends[file]
+            return
+        outcome, count = event.get("outcome"), event.get("bytes")
+        if not isinstance(outcome, str) or not isinstance(count, int):
+            return
+        if end is None:
+            self._ends[file] = End(at, outcome, count)
+        else:
+            last = end if end.at > at else End(at, outcome, 0)
+            self._ends[file] = last._replace(size=end.size + count)
 
 
 def files(directory: Directory) -> Iterator[File]:
     """Every file that is a session's by its name; what else lies there is not ours."""
     with directory.scan() as entries:
         for entry in entries:
-            id_ = _names.session_id(entry.name)
+            name = entry.name
+            id_ = _names.session_id(name)
             if id_ is None:
                 continue
             try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
+                found = lstat(f"{directory.path}/{name}")
+            except OSError:  # gone, or a bad inode, which hides no other
                 continue
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                yield File(entry.name, id_, found)
+            if stat.S_ISREG(found.mode) and found.links == 1:
+                yield File(name, id_, found)
 
 
 def look(place: Place) -> list[Session]:
     """All sessions of the directory, the one that was written last at the end."""
     directory = place.directory
     ends = Ends(directory, ours=place.ours)
-    policy = Policy.of(place.config) if place.ours and place.config.enabled else None
+    rules = _Rules(place)
     with closing(Activity(directory)) as activity:
-        sessions = [_session(file, place, ends, activity, policy) for file in files(directory)]
+        now = time.time()
+        sessions = [_session(file, directory, ends, activity, rules, now) for file in files(directory)]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 
@@ -168,40 +172,65 @@ def ended_well(state: str) -> bool:
     return state in (*IN_USE, "completed", "released")
 
 
-def _session(file: File, place: Place, ends: Ends, activity: Activity, policy: Policy | None) -> Session:
+class _Rules:
+    """Which rule sweeps a completed file, and at which age."""
+
+    def __init__(self, place: Place) -> None:
+        policy = Policy.of(place.config)
+        self._refusal = "" if place.ours else "not ours"
+        if not place.config.enabled:
+            self._refusal = "disabled"
+        self._well = _first_rule(policy.retention, policy.max_age)
+        kept = policy.retention if policy.retention is None else max(policy.retention, policy.trouble)
+        self._in_trouble = _first_rule(kept, policy.max_age)
+
+    def of(self, age: float, *, trouble: bool) -> tuple[float | None, str]:
+        """In how many seconds which rule holds; None and the reason when none will."""
+        if self._refusal:
+            return None, self._refusal
+        limit, rule = self._in_trouble if trouble else self._well
+        if limit is None:
+            return None, rule
+        return (limit - age if limit > age else 0.0), rule
+
+
+def _first_rule(retention: float | None, max_age: float | None) -> tuple[float | None, str]:
+    if retention is not None and (max_age is None or retention <= max_age):
+        return retention, "retention"
+    return (None, "no rule") if max_age is None else (max_age, "max_age")
+
+
+def _session(file: File, directory: Directory, ends: Ends, activity: Activity, rules: _Rules, now: float) -> Session:
     name, id_, found = file
-    now = time.time()
-    mtime = found.st_mtime
+    mtime, born = found.mtime, found.born
+    idle = now - mtime
     state, trouble = _state(name, found, ends, activity)
-    born = birth_time(os.path.join(place.path, name))
-    pinned = bool(found.st_mode & stat.S_ISVTX)
-    swept_in, swept_by = None, ""
-    if state in IN_USE or pinned:
-        swept_by = "pinned" if pinned else "active"
-    elif policy is None:
-        swept_by = "not ours" if place.config.enabled else "disabled"
+    in_use = state in IN_USE
+    pinned = found.mode & stat.S_ISVTX != 0
+    if pinned or in_use:
+        swept_in, swept_by = None, "pinned" if pinned else "active"
     else:
-        swept_in, swept_by = _due(policy, now - mtime, trouble)
+        swept_in, swept_by = rules.of(idle, trouble=trouble)
     return Session(
         id=id_,
         file=name,
         state=state,
         pinned=pinned,
-        size=found.st_size,
-        age=None if born is None else max(0.0, now - born),
-        idle=max(0.0, now - mtime),
-        rate=_rate(place, file, ends, born) if state in IN_USE else None,
+        size=found.size,
+        age=None if born is None else now - born,
+        idle=idle,
+        rate=_rate(directory, file, ends) if in_use else None,
         swept_in=swept_in,
         swept_by=swept_by,
         mtime=mtime,
     )
 
 
-def _state(name: str, found: os.stat_result, ends: Ends, activity: Activity) -> tuple[str, bool]:
+def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str, bool]:
     """A session's state, and whether its file is kept as one that ended in trouble."""
     if activity.listed(found):
         return ACTIVE, False
-    mtime = found.st_mtime
+    mtime = found.mtime
     end = ends.of(name, mtime)
     if end is not None:
         return end.outcome or "completed", not ended_well(end.outcome)
@@ -213,30 +242,14 @@ def _state(name: str, found: os.stat_result, ends: Ends, activity: Activity) -> 
     return (ORPHANED if mtime >= ends.since else "completed"), False
 
 
-def _due(policy: Policy, age: float, trouble: bool) -> tuple[float | None, str]:
-    """In how many seconds which rule will let a completed file go."""
-    retention = policy.retention
-    if retention is not None and trouble:
-        retention = max(retention, policy.trouble)
-    rules = [
-        (seconds, name)
-        for seconds, name in ((retention, "retention"), (policy.max_age, "max_age"))
-        if seconds is not None
-    ]
-    if not rules:
-        return None, "no rule"
-    limit, rule = min(rules)
-    return max(0.0, limit - age), rule
-
-
-def _rate(place: Place, file: File, ends: Ends, born: float | None) -> float | None:
+def _rate(directory: Directory, file: File, ends: Ends) -> float | None:
     """Characters a second since the file was made, or since its turn before ended."""
     end = ends.before(file.name)
-    begun, size = (end.at, file.found.st_size - end.size) if end else (born, file.found.st_size)
-    seconds = None if begun is None else file.found.st_mtime - begun
+    begun, size = (end.at, file.found.size - end.size) if end else (file.found.born, file.found.size)
+    seconds = None if begun is None else file.found.mtime - begun
     if seconds is None or seconds < 0.5 or size < 0:
         return None
-    return size * characters_per_byte(place.directory, file.name) / seconds
+    return size * characters_per_byte(directory, file.name) / seconds
 
 
 def characters_per_byte(directory: Directory, name: str) -> float:

@@ -1,0 +1,52 @@
+"""A logger's numbers for OpenTelemetry: observable instruments `streaming_logger.…`. Needs `opentelemetry-api`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._metrics import METRICS, Metric, Numbers, numbers
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+__all__ = ["instrument"]
+
+#: One collection asks for each instrument by itself; the numbers are taken once for all of them.
+_FRESH_SECONDS = 0.5
+
+
+def instrument(logger: StreamingLogger, meter: Meter | None = None) -> None:
+    """Makes the instruments, by the global meter provider's meter if none is given.
+
+    Counters have an attribute `reason` where there are several; there is none for sessions.
+
+    >>> import tempfile
+    >>> instrument(StreamingLogger(directory=tempfile.mkdtemp()))
+    """
+    from opentelemetry import metrics
+    from opentelemetry.metrics import Observation
+
+    if meter is None:
+        meter = metrics.get_meter("streaming_logger")
+    taken: tuple[float, Numbers] = (float("-inf"), {})
+
+    def observed(metric: Metric) -> Iterable[Observation]:
+        nonlocal taken
+        now = time.monotonic()
+        if now - taken[0] > _FRESH_SECONDS:
+            taken = (now, numbers(logger))
+        return [
+            Observation(value, {"reason": reason} if metric.reasons else None)
+            for reason, value in taken[1][metric.name]
+        ]
+
+    for metric in METRICS:
+
+        def callback(options: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
+            return observed(metric)
+
+        make = meter.create_observable_counter if metric.counter else meter.create_observable_gauge
+        make(f"streaming_logger.{metric.name}", [callback], unit=metric.unit, description=metric.doc)

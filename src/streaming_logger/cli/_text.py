@@ -145,8 +145,8 @@ def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Ite
 
 
 def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Table  # type: ignore[import-not-found,unused-ignore]
+    from rich.text import Text  # type: ignore[import-not-found,unused-ignore]
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
@@ -166,7 +166,7 @@ def rich_console() -> Any:
     if not sys.stdout.isatty():
         return None
     try:
-        from rich.console import Console
+        from rich.console import Console  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
     return Console(highlight=False, markup=False, emoji=False)

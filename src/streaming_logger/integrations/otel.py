@@ -10,7 +10,7 @@ from streaming_logger._logger import StreamingLogger
 from streaming_logger.integrations._metrics import METRICS, Metric, Numbers, numbers
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation  # type: ignore[import-not-found,unused-ignore]
 
 __all__ = ["instrument"]
 
@@ -26,8 +26,8 @@ def instrument(logger: StreamingLogger, meter: Meter | None = None) -> None:
     >>> import tempfile
     >>> instrument(StreamingLogger(directory=tempfile.mkdtemp()))
     """
-    from opentelemetry import metrics
-    from opentelemetry.metrics import Observation
+    from opentelemetry import metrics  # type: ignore[import-not-found,unused-ignore]
+    from opentelemetry.metrics import Observation  # type: ignore[import-not-found,unused-ignore]
 
     if meter is None:
         meter = metrics.get_meter("streaming_logger")

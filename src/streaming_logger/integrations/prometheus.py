@@ -13,12 +13,12 @@ from streaming_logger._logger import StreamingLogger
 from streaming_logger.integrations._metrics import METRICS, numbers
 
 if TYPE_CHECKING:
-    from prometheus_client.registry import Collector, CollectorRegistry
+    from prometheus_client import CollectorRegistry  # type: ignore[import-not-found,unused-ignore]
 
 __all__ = ["register"]
 
 
-def register(logger: StreamingLogger, registry: CollectorRegistry | None = None) -> Collector:
+def register(logger: StreamingLogger, registry: CollectorRegistry | None = None) -> Any:
     """Exports a logger's numbers by a registry, the default one if none is given.
 
     Returns the collector, for `registry.unregister`.
@@ -30,11 +30,10 @@ def register(logger: StreamingLogger, registry: CollectorRegistry | None = None)
     >>> registry.get_sample_value("streaming_logger_deleted_files_total", {"reason": "retention"})
     0.0
     """
-    from prometheus_client import REGISTRY
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.registry import Collector
+    from prometheus_client import REGISTRY  # type: ignore[import-not-found,unused-ignore]
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # type: ignore[import-not-found,unused-ignore]
 
-    class StreamingLoggerCollector(Collector):
+    class Collector:
         def collect(self) -> Iterator[Any]:
             now = numbers(logger)
             for metric in METRICS:
@@ -45,6 +44,6 @@ def register(logger: StreamingLogger, registry: CollectorRegistry | None = None)
                     made.add_metric([reason] if labels else [], value)
                 yield made
 
-    collector = StreamingLoggerCollector()
+    collector = Collector()
     (REGISTRY if registry is None else registry).register(collector)
     return collector

@@ -47,7 +47,7 @@ _ORDERS: dict[str, tuple[str, Callable[[Active], Any]]] = {
     "a": ("age", lambda session: session.age or 0.0),
     "n": ("name", lambda session: session.id),
 }
-_KEYS = "keys: r rate, s size, i idle, a age, n name, v the other way round, q quit"
+_KEYS = "keys: q quit, r rate, s size, i idle, a age, n name, v reverse"
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -160,7 +160,7 @@ class _View:
         name = _ORDERS[self._key][0]
         hidden = len(look.sessions) - len(rows)
         foot = f"... {hidden:,} more  " if hidden else ""
-        foot += f"sorted by {name}{', the other way round' if self._backwards else ''};  {_KEYS}"
+        foot += f"sorted by {name}{' reversed' if self._backwards else ''};  {_KEYS}"
         shown = [_BOLD + title, _REVERSE + headings.ljust(columns)]
         shown += [_RED + line if row[4] == "STALLED" else line for row, line in zip(rows, table, strict=False)]
         if not rows:

@@ -1,0 +1,238 @@
+"""`ls`, `stats`, `history`: what is there, whose it is, and what became of the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tools import Server, age, listed, run, wait_until
+
+from streaming_logger.cli._view import Session
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "streams"
+
+
+def test_ls_tells_active_completed_error_and_parked(directory: Path) -> None:
+    """One look at a working server's directory, from another process."""
+    with Server(directory, max_open_files=1) as server:
+        server.stream("sess_parked", "Hello")
+        server.stream("sess_active", "Hello")
+        server.stream("sess_done", "Hello")
+        server.complete_session("sess_done")
+        server.stream("sess_bad", "Hello")
+        server.complete_session("sess_bad", outcome="error")
+        server.stream("sess_active", " again")
+        states = {id_: session["state"] for id_, session in listed(directory).items()}
+    assert states == {"sess_parked": "parked", "sess_active": "active", "sess_done": "completed", "sess_bad": "error"}
+
+
+def test_ls_tells_orphaned_after_a_crash(directory: Path) -> None:
+    """A killed server's open session is orphaned; what it had completed stays completed."""
+    with Server(directory) as server:
+        server.stream("sess_done", "Hello")
+        server.complete_session("sess_done")
+        server.stream("sess_open", "Hello")
+        server.kill()
+    states = {id_: session["state"] for id_, session in listed(directory).items()}
+    assert states == {"sess_done": "completed", "sess_open": "orphaned"}
+
+
+def test_ls_tells_abandoned(directory: Path) -> None:
+    """A session that went silent is shown as what the server made of it."""
+    with Server(directory, idle_timeout_minutes=0.001, flush_interval_seconds=0.05) as server:
+        server.stream("sess_silent", "Hello")
+        wait_until(lambda: listed(directory)["sess_silent"]["state"] == "abandoned", lambda: str(listed(directory)))
+
+
+def test_new_turn_makes_a_session_active_again(directory: Path) -> None:
+    """The ledger's completion of the turn before says nothing about this one."""
+    with Server(directory) as server:
+        server.stream("sess_1", "one")
+        server.complete_session("sess_1")
+        server.stream("sess_1", "two")
+        assert listed(directory)["sess_1"]["state"] == "active"
+        server.kill()
+    age(directory / "sess_1.log", -10)  # written well after that completion
+    assert listed(directory)["sess_1"]["state"] == "orphaned"
+
+
+def test_outcome_is_read_from_the_file_when_the_ledger_is_gone(directory: Path) -> None:
+    """The extended attribute tells it."""
+    with Server(directory) as server:
+        server.stream("sess_bad", "Hello")
+        server.complete_session("sess_bad", outcome="timeout")
+    (directory / ".streaming_logger" / "ledger.jsonl").unlink()
+    try:
+        os.getxattr(directory / "sess_bad.log", "user.streaming_logger.outcome")
+    except OSError:
+        pytest.skip("this file system keeps no extended attributes")
+    assert listed(directory)["sess_bad"]["state"] == "timeout"
+
+
+def test_files_older_than_a_rotated_ledger_count_as_completed(directory: Path) -> None:
+    """What the ledger cannot know any more it does not call orphaned."""
+    with Server(directory) as server:
+        server.stream("sess_old", "Hello")
+        server.complete_session("sess_old")
+    ledger = directory / ".streaming_logger" / "ledger.jsonl"
+    line = {"at": time.time(), "event": "completed", "pid": 1, "file": "x.log", "outcome": "completed", "bytes": 1}
+    ledger.with_name("ledger.jsonl.1").write_text(json.dumps(line) + "\n")
+    ledger.write_text("")
+    age(directory / "sess_old.log", 100)
+    assert listed(directory)["sess_old"]["state"] == "completed"
+
+
+def test_torn_and_foreign_lines_of_the_ledger_are_skipped(directory: Path) -> None:
+    """Half a line of a crash, another program's JSON, wrong types: the rest is read."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    ledger = directory / ".streaming_logger" / "ledger.jsonl"
+    junk = b'{"at": 1, "event"\n[]\n"x"\n{"event": 3}\n{"event": "completed", "at": "x", "file": 7}\n\xff\xfe\n'
+    ledger.write_bytes(junk + ledger.read_bytes() + b'{"at": 17')
+    assert listed(directory)["sess_1"]["state"] == "completed"
+    assert [event["session"] for event in json.loads(run("history", "--json", "--dir", directory).stdout)] == ["sess_1"]
+    assert json.loads(run("stats", "--json", "--dir", directory).stdout)["ledger"]["ended"] == {"completed": 1}
+
+
+def test_ls_says_when_each_is_swept_and_by_which_rule(directory: Path, tmp_path: Path) -> None:
+    """By the server's own policy: trouble later than the others, pinned and active never."""
+    settings = {"file_retention_minutes": 10, "trouble_retention_minutes": 60, "directory": "streams"}
+    (tmp_path / "logging_config.json").write_text(json.dumps({"streaming_logs": settings}))
+    with Server(directory) as server:
+        for session, outcome in (("good", "completed"), ("bad", "error"), ("pinned", "completed")):
+            server.stream(session, "Hello")
+            server.complete_session(session, outcome=outcome)
+        server.stream("live", "Hello")
+        run("pin", "pinned")
+        found = {session["id"]: session for session in json.loads(run("ls", "--json").stdout)}
+    assert found["good"]["swept_in"] == pytest.approx(600, abs=30)
+    assert found["bad"]["swept_in"] == pytest.approx(3600, abs=30)
+    assert (found["pinned"]["swept_in"], found["pinned"]["swept_by"]) == (None, "pinned")
+    assert (found["live"]["swept_in"], found["live"]["swept_by"]) == (None, "active")
+
+
+def test_rate_is_in_characters_not_bytes(directory: Path) -> None:
+    """Three bytes of Japanese are one character."""
+    with Server(directory) as server:
+        server.stream("sess_1", "日" * 1000)
+        time.sleep(1)  # a rate needs a time span
+        server.stream("sess_1", "日" * 1000)
+        session = listed(directory)["sess_1"]
+    if session["age"] is None:
+        pytest.skip("this file system does not keep the time of birth")
+    assert session["size"] == 6000
+    assert 500 < session["rate"] < 2100
+
+
+def test_ls_filters_sorts_and_limits(directory: Path) -> None:
+    """By the beginning of the id, by state, by size; the last N."""
+    with Server(directory) as server:
+        for number in range(5):
+            server.stream(f"a_{number}", "x" * (10 - number))
+            server.complete_session(f"a_{number}")
+        server.stream("b_1", "x")
+        ids = [json.loads(run("ls", "--json", "--dir", directory, *more).stdout) for more in _FILTERS]
+    assert [[session["id"] for session in sessions] for sessions in ids] == [
+        ["a_0", "a_1", "a_2", "a_3", "a_4"],
+        ["b_1"],
+        ["a_1", "a_0"],
+    ]
+
+
+_FILTERS = (["a_"], ["--state", "active"], ["--sort", "size", "-n", "2"])
+
+
+def test_looking_makes_and_changes_nothing(tmp_path: Path) -> None:
+    """A directory that is nobody's is not marked as ours, nor its files touched; a missing one is not made."""
+    strange = tmp_path / "strange"
+    strange.mkdir(0o755)
+    (strange / "app.log").write_text("mine")
+    before = (strange / "app.log").stat()
+    for verb in ("ls", "stats", "history", "top"):
+        run(verb, "--dir", strange)
+    assert os.listdir(strange) == ["app.log"]
+    assert (strange / "app.log").stat().st_ctime_ns == before.st_ctime_ns
+    assert "there is no directory" in run("ls", "--dir", tmp_path / "none", check=2).stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_ids_are_shown_escaped(directory: Path) -> None:
+    """No id moves a cursor or turns the line around."""
+    with Server(directory) as server:
+        server.stream("a\x1b[31m\u202eb\n", "x")
+        shown = run("ls", "--dir", directory).stdout
+    assert r"a\x1b[31m\u202eb\n" in shown
+    assert len(shown.splitlines()) == 2
+
+
+def test_history_knows_a_session_after_its_file_is_gone(directory: Path) -> None:
+    """Completion and deletion, with rule and age."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1", outcome="error")
+        server.cleanup_old_sessions(0)
+    assert not (directory / "sess_1.log").exists()
+    lines = run("history", "sess_", "--dir", directory).stdout.splitlines()
+    assert "as error" in lines[1]
+    assert "by max_age" in lines[2]
+    assert run("history", "unknown", "--dir", directory, check=1).stdout == ""
+
+
+def test_stats_adds_up_directory_and_ledger(directory: Path) -> None:
+    """Sessions and bytes by state; ended, deleted and how much."""
+    with Server(directory) as server:
+        for session in ("a", "b", "c"):
+            server.stream(session, "12345")
+        server.complete_session("a")
+        server.cleanup_old_sessions(0)
+        server.complete_session("b", outcome="error")
+        numbers = json.loads(run("stats", "--json", "--dir", directory).stdout)
+        text = run("stats", "--dir", directory).stdout
+    assert numbers["states"] == {"active": {"sessions": 1, "bytes": 5}, "error": {"sessions": 1, "bytes": 5}}
+    assert numbers["ledger"]["ended"] == {"completed": 1, "error": 1}
+    assert numbers["ledger"]["deleted"] == {"max_age": {"files": 1, "bytes": 5}}
+    assert "2 sessions, 10 bytes" in text
+
+
+def test_looking_never_keeps_a_writer_from_its_file(directory: Path) -> None:
+    """Turns that begin while the command probes lose no byte and count no error."""
+    with Server(directory) as server:
+        for turn in range(20):
+            server.stream("sess_1", f"{turn:02}")
+            if turn % 5 == 0:
+                listed(directory)
+            server.complete_session("sess_1")
+    assert (directory / "sess_1.log").read_text() == "".join(f"{turn:02}" for turn in range(20))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_ls_over_100_000_files_answers_in_2_seconds(directory: Path) -> None:
+    """All completed, with a ledger that says so."""
+    room = directory / ".streaming_logger"
+    room.mkdir(parents=True)
+    with (room / "ledger.jsonl").open("w") as ledger:
+        for number in range(100_000):
+            name = f"sess_{number:06}"
+            (directory / f"{name}.log").write_text("Hello")
+            line = {"at": time.time(), "event": "completed", "pid": 1, "session": name, "file": f"{name}.log"}
+            ledger.write(json.dumps({**line, "outcome": "completed", "bytes": 5}) + "\n")
+    run("ls", "--dir", directory)
+    begun = time.monotonic()
+    lines = run("ls", "--dir", directory).stdout.splitlines()
+    assert time.monotonic() - begun < 2
+    assert len(lines) == 100_001
+
+
+def test_every_field_of_a_session_is_in_the_json(directory: Path) -> None:
+    """What the command knows, scripts know."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+    assert set(listed(directory)["sess_1"]) == set(Session._fields)

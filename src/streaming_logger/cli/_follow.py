@@ -211,14 +211,16 @@ class _Follower:
         if last is None:
             self.printer.say(f"the file was deleted ({one_line(why)})")
             return OK
-        self.printer.say(f"{one_line(last)}; the file was deleted ({one_line(why)})")
+        self.printer.say(f"{one_line(last)}; the file was deleted ({one_line(why)})", outcome=last)
         return OK if ended_well(last) else FOUND_TROUBLE
 
     def _tell(self, outcome: str, total: int) -> int:
         text = one_line(outcome)
         if outcome == ORPHANED:
             text = "orphaned: its process ended without completing it"
-        self.printer.say(f"{text}; {size(total)} bytes, followed for {duration(time.time() - self._begun)}")
+        self.printer.say(
+            f"{text}; {size(total)} bytes, followed for {duration(time.time() - self._begun)}", outcome=outcome
+        )
         return OK if ended_well(outcome) else FOUND_TROUBLE
 
     def _events(self) -> list[dict[str, Any]]:

@@ -104,8 +104,8 @@ class Printer:
         self._at_line_start = True
         sys.stdout.flush()
 
-    def say(self, text: str) -> None:
-        """A remark about the stream, beside it and on its own line."""
+    def say(self, text: str, **fields: str) -> None:
+        """A remark about the stream, beside it and on its own line; the fields are for JSON."""
         self.end()
         note(f"[{text}]")
 
@@ -118,9 +118,9 @@ class Printer:
 class JsonPrinter(Printer):
     """The same as JSON, one object a line: {"text": ...} or {"note": ...}."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, **fields: str) -> None:
         self.end()
-        print(json.dumps({"note": text}), flush=True)
+        print(json.dumps({"note": text, **fields}), flush=True)
 
     def end(self) -> None:
         self._print(self._decoder.decode(b"", final=True))

@@ -1,0 +1,202 @@
+"""`check-config` and `doctor`: what is wrong, all of it, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools import Server, age, run
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "streaming"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "logging_config.json"
+    path.write_text('{"streaming_logs": {}}')
+    return path
+
+
+def findings(directory: Path, *arguments: str, code: int) -> dict[str, str]:
+    """What the doctor finds that is not ok: text and what to do, by level and first word."""
+    found = json.loads(run("doctor", "--json", "--dir", directory, *arguments, check=code).stdout)
+    return {finding["text"]: finding["todo"] for finding in found if finding["level"] == "trouble"}
+
+
+# -- check-config --------------------------------------------------------------------
+
+
+def test_check_config_names_every_problem_at_once(config: Path) -> None:
+    """With key, rule, value and what was meant; exit code 2."""
+    bad = {"flush_interval_seconds": -1, "file_retention": 5, "enabled": "yes"}
+    config.write_text(json.dumps({"streaming_logs": bad}))
+    done = run("check-config", check=2, env={**os.environ, "STREAMING_LOGS_MAX_BUFFER_MB": "lots"})
+    for word in ("flush_interval_seconds", "file_retention_minutes", "enabled", "STREAMING_LOGS_MAX_BUFFER_MB"):
+        assert word in done.stderr
+    assert len(json.loads(run("check-config", "--json", check=2).stdout)["problems"]) == 3
+
+
+def test_check_config_says_where_each_setting_comes_from(config: Path) -> None:
+    """Default, file, or the environment variable by its name."""
+    config.write_text('{"streaming_logs": {"file_retention_minutes": 5, "max_buffer_mb": 1}}')
+    done = run("check-config", "--json", env={**os.environ, "STREAMING_LOGS_MAX_BUFFER_MB": "32"})
+    settings = {key: (of["value"], of["from"]) for key, of in json.loads(done.stdout)["settings"].items()}
+    assert settings["file_retention_minutes"] == (5, "file")
+    assert settings["max_buffer_mb"] == (32, "STREAMING_LOGS_MAX_BUFFER_MB")
+    assert settings["flush_interval_seconds"] == (2, "default")
+    assert "no problems" in run("check-config").stderr
+
+
+def test_check_config_says_what_holds_without_a_section(config: Path) -> None:
+    """The older module's behaviour, and why."""
+    config.write_text('{"other": {}}')
+    settings = json.loads(run("check-config", "--json").stdout)["settings"]
+    assert settings["time_based_cleanup"] == {
+        "value": False,
+        "from": "no streaming_logs",
+        "meaning": "false: delete each file at completion",
+    }
+    assert "deleted when its session completes" in run("check-config").stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"file_retention_minutes": 3000}, "max_session_age_hours is shorter"),
+        ({"trouble_retention_minutes": 1}, "trouble_retention_minutes is shorter"),
+        ({"file_retention_minutes": 0.5}, "cleanup_interval_seconds is longer"),
+        ({"file_retention_minutes": None, "max_session_age_hours": None}, "nothing is deleted before"),
+        ({"idle_timeout_minutes": None}, "stays active for ever"),
+    ],
+)
+def test_check_config_remarks_what_is_hardly_meant(config: Path, settings: dict[str, Any], words: str) -> None:
+    """Allowed, so the exit code is 0."""
+    config.write_text(json.dumps({"streaming_logs": settings}))
+    assert words in run("check-config").stderr
+
+
+def test_check_config_of_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
+    """When it was named."""
+    run("check-config", "none.json", check=2)
+    run("check-config")
+
+
+# -- doctor --------------------------------------------------------------------------
+
+
+def test_doctor_finds_no_trouble_beside_a_working_server(config: Path, directory: Path) -> None:
+    """And names its process."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        done = run("doctor")
+        assert f"server processes alive: {server.process.pid}" in done.stdout
+    assert "no trouble found" in done.stderr
+
+
+def test_doctor_finds_what_a_crash_left(config: Path, directory: Path) -> None:
+    """Orphaned sessions, and the dead process; exit code 1."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.kill()
+        done = run("doctor", check=1)
+    assert "sess_1.log) orphaned" in done.stdout
+    assert f"process {server.process.pid} ended without closing" in done.stdout
+
+
+def test_doctor_finds_planted_and_stray_files(config: Path, directory: Path) -> None:
+    """Links, pipes and directories under a session's name; files that are nobody's."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        os.mkfifo(directory / "pipe.log")
+        os.symlink("/etc/passwd", directory / "link.log")
+        (directory / "notes.txt").write_text("x")
+        done = run("doctor", check=1)
+    assert "2 files (" in done.stdout
+    assert "1 file (notes.txt) of no session" in done.stdout
+
+
+def test_doctor_finds_that_nobody_sweeps(config: Path, directory: Path) -> None:
+    """Files long past their window."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    age(directory / "sess_1.log", 7200)
+    found = findings(directory, code=1)
+    assert "run `streaming-logger sweep`" in found["1 file (sess_1.log) overdue for deletion: no server sweeps"]
+
+
+def test_doctor_finds_a_clock_that_was_set_back(config: Path, directory: Path) -> None:
+    """Files from the future."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    age(directory / "sess_1.log", -7200)
+    assert "written in the future" in "".join(findings(directory, code=1))
+
+
+def test_doctor_finds_what_the_ledger_says_of_the_last_hour(config: Path, directory: Path) -> None:
+    """Drops, emergencies, dead workers, refused edits; an old one is no news."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    now = time.time()
+    events = [
+        {"at": now - 60, "event": "dropped", "reason": "buffer full", "characters": 1234},
+        {"at": now - 60, "event": "reload_refused", "text": "bad\x1b[31m"},
+        {"at": now - 9999, "event": "worker_restarted"},
+    ]
+    with (directory / ".streaming_logger" / "ledger.jsonl").open("a") as ledger:
+        ledger.writelines(json.dumps(event) + "\n" for event in events)
+    found = "".join(findings(directory, code=1))
+    assert "1,234 characters were dropped" in found
+    assert "1 edits of the configuration were refused" in found
+    assert "worker" not in found
+    assert "\x1b" not in run("doctor", check=1).stdout
+
+
+def test_doctor_finds_a_full_disk_and_a_full_directory(config: Path, directory: Path) -> None:
+    """Against the limits of the configuration."""
+    config.write_text('{"streaming_logs": {"min_free_disk_mb": 1e9, "max_directory_mb": 0.001}}')
+    with Server(directory) as server:
+        server.stream("sess_1", "x" * 5000)
+        found = "".join(findings(directory, code=1))
+    assert "completed files go before their time" in found
+    assert "max_directory_mb is 0.001" in found
+
+
+def test_doctor_finds_a_directory_that_servers_refuse_or_do_not_sweep(tmp_path: Path) -> None:
+    """World-writable; never used by a streaming logger."""
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    strange.chmod(0o777)
+    found = findings(strange, code=1)
+    assert "chmod o-w" in found["the directory is world-writable: servers refuse it"]
+    assert any("no streaming logger sweeps here" in text for text in found)
+
+
+def test_doctor_finds_an_active_session_that_should_have_been_abandoned(config: Path, directory: Path) -> None:
+    """Its process hangs."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        age(directory / "sess_1.log", 7200)
+        assert "silent for longer than idle_timeout_minutes" in "".join(findings(directory, code=1))
+
+
+def test_doctor_notes_pins_and_parked_sessions(config: Path, directory: Path) -> None:
+    """With what to do; they are no trouble."""
+    with Server(directory, max_open_files=1) as server:
+        server.stream("sess_1", "Hello")
+        server.stream("sess_2", "Hello")
+        server.stream("sess_3", "Hello")
+        server.complete_session("sess_3")
+        run("pin", "sess_3")
+        shown = run("doctor").stdout
+    assert "1 file (sess_3.log) pinned" in shown
+    assert "active sessions are parked" in shown

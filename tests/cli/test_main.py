@@ -1,0 +1,109 @@
+"""The command line itself: help, exit codes, pipes, and the README that must say the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tools import COMMAND, Server, run
+
+from streaming_logger.cli._main import VERBS, table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "streams"
+
+
+def test_help_names_every_verb_with_its_line() -> None:
+    """As the table of the README does."""
+    shown = " ".join(run("--help", env={**os.environ, "COLUMNS": "200"}).stdout.split())
+    assert [verb.name for verb in VERBS if f"{verb.name} " not in shown or verb.help not in shown] == []
+
+
+def test_readme_has_the_same_verbs_and_lines() -> None:
+    """Its part between the markers is `streaming_logger.cli._main.table()`, word for word."""
+    found = re.search(r"<!-- cli:begin -->\n(.*?)\n<!-- cli:end -->", README.read_text(), re.DOTALL)
+    if found is None:
+        pytest.skip("the README has no part cli")
+    assert found[1] == table()
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
+def test_every_verb_takes_the_common_options_on_either_side(verb: str, directory: Path) -> None:
+    """`--dir` before or after it; a wrong option is wrong usage."""
+    assert "--json" in run(verb, "--help").stdout
+    assert "unrecognized" in run(verb, "x", "y", "--no-such-option", check=2).stderr
+
+
+def test_installed_command_and_module_are_the_same(directory: Path) -> None:
+    """`streaming-logger` beside the interpreter, and `python -m streaming_logger`."""
+    script = Path(sys.executable).with_name("streaming-logger")
+    if not script.exists():
+        pytest.skip("the package is not installed here, so it has no script")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == run("--help").stdout
+
+
+def test_wrong_usage_and_wrong_configuration_are_2(tmp_path: Path) -> None:
+    """No verb, no directory, no such file, a bad configuration."""
+    run(check=2)
+    run("ls", "--dir", "none", check=2)
+    run("ls", "--config", "none.json", check=2)
+    (tmp_path / "logging_config.json").write_text("{")
+    assert "must be JSON" in run("ls", check=2).stderr
+
+
+def test_bad_configuration_does_not_hide_a_named_directory(tmp_path: Path, directory: Path) -> None:
+    """At 3 a.m. the sessions are wanted; it is said beside them."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+        (tmp_path / "logging_config.json").write_text("{")
+        done = run("ls", "--dir", directory)
+    assert "sess_1" in done.stdout
+    assert "the defaults are assumed" in done.stderr
+
+
+def test_directory_of_a_configuration_is_taken_from_its_own_place(tmp_path: Path) -> None:
+    """Where the server that reads it runs; the operator stands elsewhere."""
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "logging_config.json").write_text('{"streaming_logs": {}}')
+    with Server(app / "logs" / "streaming") as server:
+        server.stream("sess_1", "x")
+        assert "sess_1" in run("ls", "--config", app / "logging_config.json", cwd="/").stdout
+
+
+def test_broken_pipe_is_silent(directory: Path) -> None:
+    """`| head -1` of much."""
+    with Server(directory) as server:
+        server.stream("sess_1", "line\n" * 200_000)
+    pipe = f"{' '.join(COMMAND)} show sess_1 --dir {directory} | head -n 1"
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=50, check=True)
+    assert (done.stdout, done.stderr) == ("line\n", "")
+
+
+def test_everything_works_without_rich(directory: Path) -> None:
+    """In a terminal too: a pty, and an interpreter that does not find it."""
+    pty = pytest.importorskip("pty")
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+        program = (
+            "import sys; sys.modules['rich'] = None; from streaming_logger.cli._main import main; sys.exit(main())"
+        )
+        ours, theirs = pty.openpty()
+        done = subprocess.run(
+            [sys.executable, "-c", program, "ls", "--dir", directory], stdout=theirs, stderr=theirs, timeout=50
+        )
+        shown = os.read(ours, 65536).decode()
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 0
+    assert "sess_1" in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,59 @@
+"""What is printed: no code point of other people's reaches the terminal's own ears."""
+
+from __future__ import annotations
+
+import doctest
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming_logger.cli import _text
+from streaming_logger.cli._text import Column, cut, escape, one_line, plain_table, size
+
+
+@given(st.text(st.characters(codec=None), max_size=50))
+def test_escaped_text_holds_nothing_that_acts(text: str) -> None:
+    """No control, format, surrogate, private or unassigned code point; newlines and tabs where they are text."""
+    assert {unicodedata.category(c) for c in one_line(text)} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} == set()
+    assert one_line(escape(text).replace("\n", "").replace("\t", "")) == escape(text).replace("\n", "").replace(
+        "\t", ""
+    )
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=50))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    """Of every script."""
+    assert escape(text) == text
+
+
+@given(st.text(st.characters(categories=["L", "N", "Zs"]), max_size=30), st.integers(0, 30))
+def test_cut_fits(text: str, columns: int) -> None:
+    """Wide characters count twice."""
+    assert _text._width(cut(text, columns)) <= columns
+
+
+def test_columns_line_up_beside_wide_characters() -> None:
+    """Each last cell begins in the same column."""
+    lines = list(
+        plain_table([Column("A"), Column("B", number=True), Column("C")], [("日本", "1", "x"), ("a", "22", "x")])
+    )
+    assert lines == ["A      B  C", "日本   1  x", "a     22  x"]
+
+
+@given(st.integers(0, 10**16))
+def test_sizes_are_short(count: int) -> None:
+    """Five characters at the most, up to thousands of terabytes."""
+    assert len(size(count)) <= 6
+
+
+def test_examples_in_the_docstrings_hold() -> None:
+    """They are run."""
+    assert doctest.testmod(_text).failed == 0
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\u202e", "\u2066", "\u200b", "\x00", "\x7f", "\ud800", "\r"])
+def test_dangerous_characters_are_spelled_out(character: str) -> None:
+    """As Python spells them."""
+    assert escape(f"a{character}b") == "a" + character.encode("unicode_escape").decode() + "b"

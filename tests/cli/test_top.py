@@ -1,0 +1,139 @@
+"""`top` and `ls` in a real terminal: what the operator sees."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tools import Server, Terminal, age, run, terminal
+
+from streaming_logger._names import file_name
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "streams"
+
+
+def order(screen: str) -> list[str]:
+    """The sessions in a screen, from top to bottom."""
+    return re.findall(r"(sess_\w+) *$", screen, re.MULTILINE)
+
+
+def until(server: Server, shown: Terminal, holds: Callable[[str], bool]) -> str:
+    """Streams until the screen is as it should be: a fast and a slow session grow."""
+
+    def grown(screen: str) -> bool:
+        server.write("sess_fast", "x" * 1000)
+        server.stream("sess_slow", "x" * 10)
+        return holds(screen)
+
+    return shown.shows(grown)
+
+
+def test_top_with_three_sessions(directory: Path) -> None:
+    """Rates, order, the stalled one marked; keys sort and quit; the terminal is as before."""
+    with Server(directory) as server, terminal() as shown:
+        for session in ("sess_fast", "sess_slow", "sess_\u202estill\x1b[2J"):
+            server.stream(session, "x" * 50)
+        age(directory / file_name("sess_\u202estill\x1b[2J"), 60)
+        shown.enters("top", "--dir", directory, "-d", "0.3")
+        screen = until(server, shown, lambda screen: order(screen)[:2] == ["sess_fast", "sess_slow"])
+        assert "3 active, 1 STALLED" in screen
+        assert re.search(r"STALLED +sess_\\u202estill\\x1b\[2J", screen)
+        shown.presses("n")
+        shown.shows("sorted by name")
+        shown.presses("s")
+        shown.shows("sorted by size")
+        shown.presses("v")
+        screen = shown.shows("sorted by size reversed")
+        assert order(screen)[-1] == "sess_fast"
+        server.complete_session("sess_slow")
+        shown.shows("1 ended")
+        shown.presses("q")
+        screen = shown.shows(lambda screen: "STATE" not in screen)
+        shown.types("echo alive")
+        shown.presses("Enter")
+        shown.shows("\nalive")
+
+
+def test_top_with_three_thousand_sessions(directory: Path) -> None:
+    """As many as fit, the fastest first, and how many more there are."""
+    with Server(directory) as server, terminal(lines=20) as shown:
+        for number in range(3000):
+            server.write(f"sess_{number:04}", "x")
+        server.flush()
+        shown.enters("top", "--dir", directory, "-d", "0.3")
+        screen = until(server, shown, lambda screen: order(screen)[:1] == ["sess_fast"])
+        assert "active" in screen
+        assert len(screen.rstrip("\n").splitlines()) == 20
+        assert "... 2,986 more" in screen
+        shown.presses("q")
+        shown.shows(lambda screen: "STATE" not in screen)
+
+
+def test_top_with_nothing_to_show(directory: Path) -> None:
+    """It says so, and goes on."""
+    (directory / ".streaming_logger").mkdir(parents=True)
+    with terminal() as shown:
+        shown.enters("top", "--dir", directory)
+        shown.shows("no session is active")
+        shown.presses("C-c")
+        shown.shows(lambda screen: "STATE" not in screen)
+
+
+def test_top_for_a_pipe_is_plain_and_ends(directory: Path) -> None:
+    """One look, without an escape sequence; JSON has the same."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+        plain = run("top", "--dir", directory, "-d", "0.1").stdout
+        looks = run("top", "--json", "--dir", directory, "-d", "0.1", "-c", "2").stdout.splitlines()
+    assert "\x1b" not in plain
+    assert "sess_1" in plain
+    assert [json.loads(look)["sessions"][0]["id"] for look in looks] == ["sess_1", "sess_1"]
+
+
+def test_top_shows_the_sessions_of_all_processes(directory: Path) -> None:
+    """Parked ones too; a killed process's are gone."""
+    with Server(directory, max_open_files=1) as one, Server(directory) as two:
+        one.stream("sess_a", "x")
+        one.stream("sess_b", "x")
+        two.stream("sess_c", "x")
+        assert _states(directory) == {"sess_a": "parked", "sess_b": "active", "sess_c": "active"}
+        two.kill()
+        assert _states(directory) == {"sess_a": "parked", "sess_b": "active"}
+
+
+def _states(directory: Path) -> dict[str, str]:
+    look = json.loads(run("top", "--json", "--dir", directory, "-d", "0.1").stdout)
+    return {session["id"]: session["state"] for session in look["sessions"]}
+
+
+def test_ls_in_a_terminal_has_colours_and_a_summary(directory: Path) -> None:
+    """By rich, when it is installed; the ids arrive escaped."""
+    pytest.importorskip("rich")
+    with Server(directory) as server, terminal() as shown:
+        server.stream("sess_1", "x")
+        server.stream("sess_\x1b[31m[bold]", "x")
+        server.complete_session("sess_1", outcome="error")
+        shown.enters("ls", "--dir", directory)
+        screen = shown.shows("2 sessions: ")
+        assert r"sess_\x1b[31m[bold]" in screen
+        assert "\x1b[32mactive" in shown.screen(colours=True)
+
+
+def test_follow_in_a_terminal_ends_on_its_own_line(directory: Path) -> None:
+    """The text, then how it ended, then the prompt."""
+    with Server(directory) as server, terminal() as shown:
+        server.stream("sess_1", "Hello \x1b[2J wor")
+        shown.enters("follow", "--latest", "--dir", directory)
+        shown.shows(r"Hello \x1b[2J wor")
+        server.write("sess_1", "ld")
+        server.complete_session("sess_1")
+        screen = shown.shows("[completed; ")
+    lines = screen.splitlines()
+    at = lines.index(r"Hello \x1b[2J world")
+    assert lines[at + 1].startswith("[completed; 16 bytes, followed for ")

@@ -34,6 +34,11 @@ class Policy(NamedTuple):
         max_age = config.max_session_age_hours
         return cls(config.retention_seconds, None if max_age is None else max_age * 3600, config.trouble_seconds)
 
+    @property
+    def least_age(self) -> float:
+        """No file younger than this goes by age, whatever else holds."""
+        return min(age for age in (self.retention, self.max_age, float("inf")) if age is not None)
+
     def reason(self, age: float, *, trouble: bool = False) -> str | None:
         """Why a completed file of this age in seconds goes, or None while it stays."""
         retention = self.retention

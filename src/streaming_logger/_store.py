@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from streaming_logger._directory import Directory
@@ -37,6 +38,8 @@ _OUTCOME = "user.streaming_logger.outcome"
 
 #: Asked under a candidate's lock, with its descriptor and what fstat says: is it to be deleted?
 Due = Callable[[int, os.stat_result], bool]
+#: Told of a name that cannot be looked at, and why.
+Failed = Callable[[str, OSError], None]
 
 
 class BusyError(Exception):
@@ -54,6 +57,16 @@ class Entry(NamedTuple):
     mtime: float
     size: int
     pinned: bool
+
+
+class _Named(NamedTuple):
+    """A name that may be looked at, as an `os.DirEntry` is."""
+
+    name: str
+    directory: Directory
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return self.directory.stat(self.name)
 
 
 class OpenFile:
@@ -198,29 +211,19 @@ class Store:
 
     # -- looking ---------------------------------------------------------------------
 
-    def scan(self, slice_size: int, failed: Callable[[str, OSError], None]) -> Iterator[list[Entry]]:
+    def scan(self, slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
         """All regular files, in slices; who else is at work may come in between them.
 
         `failed` is told of each that cannot be looked at: a bad inode must not keep the files behind it for good.
         """
         self.directory.open()
         with self.directory.scan() as entries:
-            part: list[Entry] = []
-            for count, entry in enumerate(entries, 1):
-                if count % slice_size == 0:
-                    yield part
-                    part = []
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    failed(entry.name, error)
-                    continue
-                mode = found.st_mode
-                if stat.S_ISREG(mode) and found.st_nlink <= 1:
-                    part.append(Entry(entry.name, found.st_mtime, found.st_size, bool(mode & stat.S_ISVTX)))
-            yield part
+            yield from _looked_at(entries, slice_size, failed)
+
+    def find(self, names: Iterable[str], slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
+        """The same of these names only; without those that are gone."""
+        self.directory.open()
+        return _looked_at((_Named(name, self.directory) for name in names), slice_size, failed)
 
     def _lock_shared(self, fd: int) -> bool:
         try:
@@ -237,6 +240,24 @@ class Store:
             return self.directory.stat(name).st_ino == inode
         except FileNotFoundError:
             return False
+
+
+def _looked_at(names: Iterable[os.DirEntry[str] | _Named], slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
+    left = iter(names)
+    while names_now := list(islice(left, slice_size)):
+        part = []
+        for entry in names_now:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failed(entry.name, error)
+                continue
+            mode = found.st_mode
+            if stat.S_ISREG(mode) and found.st_nlink <= 1:
+                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0))
+        yield part
 
 
 def _refuse_strange(name: str, found: os.stat_result) -> None:

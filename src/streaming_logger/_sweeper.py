@@ -1,7 +1,8 @@
 """The completed half: walks the directory in slices, asks `_retention`, deletes, reports.
 
 It never needs to know which sessions are active: their files are locked, or their names
-are in a live owner file. Only files that are old enough are opened at all.
+are in a live owner file. Only files that are old enough are opened at all, and while none
+can be, the worker's sweeps do not even walk: see `_Outlook`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from typing import NamedTuple
 
 from streaming_logger import _names
 from streaming_logger._clock import Clock, StepGuard
@@ -26,6 +28,24 @@ __all__ = ["Sweeper"]
 
 #: Files looked at between two chances for a flush.
 _SLICE = 256
+#: So many sweeps after a walk there is another one, whatever it promised: files may be moved in, or backdated.
+_WALK_EVERY = 10
+#: Due files that were kept are remembered by name, so many at the most: else the next sweep walks.
+_MAX_KEPT = 10_000
+
+
+class _Outlook(NamedTuple):
+    """What a walk over the directory saw ahead: until then, only the files that it names can be due.
+
+    For a file's mtime only grows, and one that was made since is younger than the walk.
+    """
+
+    until: float
+    kept: list[str]
+    """Due, but in use, pinned, or kept for the trouble it ended in."""
+    policy: Policy
+    generation: int
+    sweeps_left: int
 
 
 class Sweeper:
@@ -38,6 +58,8 @@ class Sweeper:
         self._clock = clock
         self._door = door
         self._guard = StepGuard(clock)
+        # Touched only by who holds the sweep lock.
+        self._outlook: _Outlook | None = None
 
     def scheduled(self) -> Generator[None, None, None]:
         """The worker's sweep: none where another process is at it already."""
@@ -47,21 +69,30 @@ class Sweeper:
         if lock is None:
             return
         try:
-            yield from self.sweep()
+            yield from self.sweep(ahead=True)
         finally:
             self._store.directory.close_file(lock)
 
-    def sweep(self, policy: Policy | None = None) -> Generator[None, None, SweepReport]:
-        """One sweep, in slices. A policy of its own (`cleanup_old_sessions`) knows no emergencies."""
+    def sweep(self, policy: Policy | None = None, *, ahead: bool = False) -> Generator[None, None, SweepReport]:
+        """One sweep, in slices. A policy of its own (`cleanup_old_sessions`) knows no emergencies.
+
+        `ahead`: by what the last such sweep saw ahead, where that still holds; else it is a walk.
+        """
         begun = self._clock.monotonic()
         run = _Run(self._store, policy or Policy.of(self._settings.config), self._clock, self._door)
+        outlook, self._outlook = (self._outlook, None) if ahead else (None, self._outlook)
         skipped = self._why_not()
         if not skipped:
             try:
                 short = policy is None and self._may_be_short()
-                yield from run.by_age(keep_rest=short)
+                if outlook is None or short or not self._holds(outlook, run.policy):
+                    yield from run.walk(keep_rest=short)
+                else:
+                    yield from run.follow(outlook)
                 if short:
                     yield from run.for_room(self._settings)
+                if ahead:
+                    self._outlook = run.outlook(self._store.directory.generation)
             except OSError as error:
                 run.failed("the directory", error)
             finally:
@@ -103,6 +134,10 @@ class Sweeper:
             return text
         return ""
 
+    def _holds(self, outlook: _Outlook, policy: Policy) -> bool:
+        same = outlook.policy == policy and outlook.generation == self._store.directory.generation
+        return same and outlook.sweeps_left > 0 and self._clock.wall() < outlook.until
+
     def _may_be_short(self) -> bool:
         """Whether an emergency is possible: only then is every file remembered, 200 bytes each."""
         config = self._settings.config
@@ -128,11 +163,11 @@ class Sweeper:
 
 
 class _Run:
-    """One walk over the directory, and its tally."""
+    """One sweep, and its tally."""
 
     def __init__(self, store: Store, policy: Policy, clock: Clock, door: Door) -> None:
         self._store = store
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
         self._door = door
         self._owners = Owners(store.directory)
@@ -141,16 +176,41 @@ class _Run:
         self._errors = self._scanned = self._in_use = 0
         self._rest: list[list[Entry]] = []  # in slices, each sorted by age, for an emergency
         self._size = 0
+        self._kept: list[str] = []
+        self._until = float("inf")
+        self._sweeps_left = _WALK_EVERY
 
-    def by_age(self, *, keep_rest: bool) -> Iterator[None]:
-        """Deletes what is old enough; remembers the rest in case room is short."""
-        now = self._clock.wall()
-        for part in self._store.scan(_SLICE, self.failed):
+    def walk(self, *, keep_rest: bool) -> Iterator[None]:
+        """Deletes what is old enough, of all files; remembers the rest in case room is short."""
+        self._until = self._clock.wall() + self.policy.least_age
+        yield from self._by_age(self._store.scan(_SLICE, self.failed), keep_rest)
+
+    def follow(self, outlook: _Outlook) -> Iterator[None]:
+        """The same, of those that an earlier walk named."""
+        self._until, self._sweeps_left = outlook.until, outlook.sweeps_left - 1
+        yield from self._by_age(self._store.find(outlook.kept, _SLICE, self.failed), False)
+
+    def outlook(self, generation: int) -> _Outlook | None:
+        """What this sweep saw ahead; None where it could not see everything."""
+        if self._errors or len(self._kept) > _MAX_KEPT:
+            return None
+        return _Outlook(self._until, self._kept, self.policy, generation, self._sweeps_left)
+
+    def _by_age(self, slices: Iterable[list[Entry]], keep_rest: bool) -> Iterator[None]:
+        now, oldest = self._clock.wall(), float("inf")
+        young = now - self.policy.least_age
+        for part in slices:
+            self._scanned += len(part)
             rest = []
             for entry in part:
-                self._scanned += 1
-                reason = self._policy.reason(now - entry.mtime)
-                if (reason is None or not self._delete(entry, reason)) and keep_rest:
+                if entry.mtime >= young:
+                    if entry.mtime < oldest:
+                        oldest = entry.mtime  # not min(): this runs for each file
+                elif (reason := self.policy.reason(now - entry.mtime)) and self._delete(entry, reason):
+                    continue
+                else:
+                    self._kept.append(entry.name)
+                if keep_rest:
                     rest.append(entry)
                     self._size += entry.size
             if keep_rest:
@@ -158,6 +218,7 @@ class _Run:
                 self._rest.append(rest)
             self._door.ledger.write()
             yield
+        self._until = min(self._until, oldest + self.policy.least_age)
 
     def for_room(self, settings: Settings) -> Iterator[None]:
         """In an emergency: deletes the oldest completed files, inside their window too."""
@@ -210,10 +271,10 @@ class _Run:
 
         def due(fd: int, found: os.stat_result) -> bool:
             age = self._clock.wall() - found.st_mtime
-            if found.st_mtime != entry.mtime and self._policy.reason(age) is None:
+            if found.st_mtime != entry.mtime and self.policy.reason(age) is None:
                 return False  # written to since the scan
             # It ended in trouble: somebody will want to see it. max_session_age_hours is above that.
-            if reason == "retention" and self._policy.reason(age, trouble=True) is None:
+            if reason == "retention" and self.policy.reason(age, trouble=True) is None:
                 return self._store.outcome(fd) is None and not self._owners.parked(entry.name)
             return not self._owners.parked(entry.name)
 

@@ -67,7 +67,6 @@ def test_files_of_an_idle_or_stopped_process_stay(
 def test_one_sweeper_at_a_time(tmp_path: Path, manual: Callable[..., ManualLogger]) -> None:
     """While another process holds the sweep lock the scheduled sweep is left to it; freed, it is done here."""
     sweeper = manual(cleanup_interval_seconds=1)
-    sweeper.later(2)
     old = tmp_path / "logs" / "old.log"
     old.write_text("x")
     make_old(old, 3600)

@@ -236,3 +236,49 @@ def test_every_field_of_a_session_is_in_the_json(directory: Path) -> None:
     with Server(directory) as server:
         server.stream("sess_1", "Hello")
     assert set(listed(directory)["sess_1"]) == set(Session._fields)
+
+
+#: Lines that no server writes, each of which stopped a verb once.
+_GARBAGE = rb"""{"event": "deleted", "at": NaN, "file": "sess_1.log", "session": "sess_1"}
+{"event": "deleted", "at": 1e999, "file": "sess_1.log", "session": "sess_1", "age": 1e999}
+{"event": "completed", "at": 1%s, "file": "sess_1.log", "outcome": "x", "bytes": 1}
+{"event": "dropped", "at": %d, "characters": "many", "reason": "x"}
+{"event": "deleted", "at": %d, "session": "sess_1", "age": NaN, "bytes": true, "reason": "x"}
+{"event": {"deleted": 1}, "at": %d, "session": "sess_1"}
+"""
+
+
+@pytest.mark.parametrize("verb", ["ls", "show sess_1", "follow sess_1", "stats", "history", "doctor"])
+def test_no_garbage_in_the_ledger_stops_a_verb(directory: Path, verb: str) -> None:
+    """Numbers that are none, times beyond all clocks, words for counts: such lines count as torn."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    ledger = directory / ".streaming_logger" / "ledger.jsonl"
+    now = int(time.time())
+    ledger.write_bytes(ledger.read_bytes() + _GARBAGE % (b"0" * 400, now, now, now))
+    for more in ((), ("--json",)):
+        done = run(*verb.split(), *more, "--dir", directory, check=None)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0
+        assert "NaN" not in done.stdout
+        assert "Infinity" not in done.stdout
+
+
+def test_history_is_in_the_order_of_time(directory: Path) -> None:
+    """Two threads of a server may append their lines the other way round."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+    line = '{"at": %d, "event": "%s", "session": "sess_1"}\n'
+    (directory / ".streaming_logger" / "ledger.jsonl").write_text(line % (1002, "deleted") + line % (1001, "completed"))
+    events = json.loads(run("history", "--json", "--dir", directory).stdout)
+    assert [event["event"] for event in events] == ["completed", "deleted"]
+
+
+def test_json_of_an_id_with_half_a_character_can_be_read_by_anybody(directory: Path) -> None:
+    """jq refuses a document with a lone surrogate; it is shown as in the text output. Whole pairs stay."""
+    with Server(directory) as server:
+        server.stream("half \ud800", "x")
+        server.stream("whole \U0001f600", "x")
+    document = json.loads(run("ls", "--json", "--dir", directory).stdout)
+    assert {session["id"] for session in document} == {r"half \ud800", "whole \U0001f600"}

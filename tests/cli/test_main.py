@@ -107,3 +107,31 @@ def test_everything_works_without_rich(directory: Path) -> None:
     assert done.returncode == 0
     assert "sess_1" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["ls -n -1", "show x -n -1", "follow x -n -1", "history -n -1", "top -c -1", "top -d inf", "top --stalled nan"],
+)
+def test_number_that_is_none_is_wrong_usage(wrong: str, directory: Path) -> None:
+    """And no traceback."""
+    directory.mkdir()
+    assert "is no " in run(*wrong.split(), "--dir", directory, check=2).stderr
+
+
+@pytest.mark.parametrize("verb", ["show", "follow", "pin", "unpin"])
+def test_empty_id_is_wrong_usage(verb: str, directory: Path) -> None:
+    """`pin "$UNSET"` is not the only session there is."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+        assert "empty" in run(verb, "", "--dir", directory, check=2).stderr
+
+
+def test_closed_output_is_no_fault(directory: Path) -> None:
+    """`>&-`, as some schedulers start their jobs."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+    done = subprocess.run(
+        ["sh", "-c", f"exec {' '.join(COMMAND)} ls --dir {directory} >&-"], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, "")

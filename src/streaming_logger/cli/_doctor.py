@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from streaming_logger import _names
 from streaming_logger._directory import PRIVATE
-from streaming_logger._ledger import Ledger
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED
 from streaming_logger.cli._check import remarks
+from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, find_place
 from streaming_logger.cli._text import duration, one_line, size
 from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json_lines
@@ -277,11 +277,10 @@ def _recently(place: Place) -> Iterator[Finding]:
     counts: Counter[str] = Counter()
     last: dict[str, str] = {}
     try:
-        for event in Ledger(place.directory).read():
-            at = event.get("at")
-            if isinstance(at, (int, float)) and time.time() - at < _RECENT_SECONDS:
-                kind = str(event["event"])
-                counts[kind] += event.get("characters", 1) if kind == "dropped" else 1
+        for event in read_events(place.directory):
+            at, kind = event["at"], event["event"]
+            if time.time() - at < _RECENT_SECONDS:
+                counts[kind] += whole(event.get("characters")) if kind == "dropped" else 1
                 last[kind] = f"{event.get('text', event.get('reason', ''))}, {duration(time.time() - at)} ago"
     except OSError as error:
         yield Finding("note", f"the ledger cannot be read: {error}")

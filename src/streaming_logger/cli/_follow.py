@@ -15,13 +15,13 @@ from typing import Any
 
 from streaming_logger import _names
 from streaming_logger._directory import Directory
-from streaming_logger._ledger import Ledger
 from streaming_logger.cli._activity import UNKNOWN, Activity
+from streaming_logger.cli._events import read_events
 from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
 from streaming_logger.cli._statx import lstat
 from streaming_logger.cli._text import duration, one_line, size
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, count, note
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, look
 
 __all__ = ["VERBS"]
@@ -38,7 +38,7 @@ _PAST_LINES = 10
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID", help="the session; the beginning of its id is enough")
     parser.add_argument("--latest", action="store_true", help="the session that was written last, or the next one")
-    parser.add_argument("-n", "--tail", type=int, metavar="N", help="begin with the last N lines (10, 4 kB at most)")
+    parser.add_argument("-n", "--tail", type=count, metavar="N", help="begin with the last N lines (10, 4 kB at most)")
     parser.add_argument("--all", action="store_true", help="begin at the beginning")
     parser.add_argument("-F", "--keep", action="store_true", help="go on after the end: further turns of the session")
     parser.add_argument("-f", action="store_true", help="as tail has it; follow always does")
@@ -202,9 +202,9 @@ class _Follower:
         """The name leads nowhere: deleted by a rule (then it had ended before), or by somebody."""
         self._read()
         self.close()
-        events = [event for event in self._events() if event["at"] > self._begun - _LEDGER_SECONDS]
-        last = next((str(event["outcome"]) for event in reversed(events) if "outcome" in event), None)
-        why = next((str(event.get("reason")) for event in reversed(events) if event["event"] == "deleted"), None)
+        latest = [event for event in reversed(self._events()) if event["at"] > self._begun - _LEDGER_SECONDS]
+        last = next((str(event["outcome"]) for event in latest if "outcome" in event), None)
+        why = next((str(event.get("reason")) for event in latest if event["event"] == "deleted"), None)
         if why is None:
             self.printer.say("the file was removed by somebody; waiting for it to come again")
             return None
@@ -225,12 +225,9 @@ class _Follower:
 
     def _events(self) -> list[dict[str, Any]]:
         try:
-            events = list(Ledger(self._directory).read())
+            return [event for event in read_events(self._directory) if event.get("file") == self._name]
         except OSError:
             return []
-        return [
-            event for event in events if event.get("file") == self._name and isinstance(event.get("at"), float | int)
-        ]
 
 
 def _character_start(fd: int, position: int) -> int:

@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from streaming_logger import _names
-from streaming_logger._ledger import Ledger
+from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json, print_json_lines
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, count, note, print_json, print_json_lines
 from streaming_logger.cli._view import Session, look
 
 __all__ = ["VERBS", "swept"]
@@ -49,7 +49,7 @@ def _ls_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
     )
-    parser.add_argument("-n", "--limit", type=int, metavar="N", help="only the last N")
+    parser.add_argument("-n", "--limit", type=count, metavar="N", help="only the last N")
 
 
 def _ls(args: Namespace) -> int:
@@ -146,17 +146,17 @@ def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, An
     for event in events:
         if since is None:
             since = event["at"]
-        kind = str(event["event"])
+        kind = event["event"]
         counts[kind] += 1
         if kind == "deleted":
             of = deleted.setdefault(str(event.get("reason")), {"files": 0, "bytes": 0})
             of["files"] += 1
-            of["bytes"] += _whole(event.get("bytes"))
+            of["bytes"] += whole(event.get("bytes"))
         elif kind == "dropped":
-            dropped[str(event.get("reason"))] += _whole(event.get("characters"))
+            dropped[str(event.get("reason"))] += whole(event.get("characters"))
         elif "outcome" in event:
             ended[str(event["outcome"])] += 1
-            written += _whole(event.get("bytes"))
+            written += whole(event.get("bytes"))
     return {
         "since": since,
         "seconds": None if since is None else now - since,
@@ -169,10 +169,6 @@ def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, An
         "worker_restarts": counts["worker_restarted"],
         "reloads_refused": counts["reload_refused"],
     }
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _print_stats(numbers: dict[str, Any]) -> None:
@@ -204,7 +200,7 @@ def _print_stats(numbers: dict[str, Any]) -> None:
 
 def _history_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID", help="one session; the beginning of its id is enough")
-    parser.add_argument("-n", "--tail", type=int, default=50, metavar="N", help="the last N events (50); 0 = all")
+    parser.add_argument("-n", "--tail", type=count, default=50, metavar="N", help="the last N events (50); 0 = all")
 
 
 def _history(args: Namespace) -> int:
@@ -212,11 +208,12 @@ def _history(args: Namespace) -> int:
     events: Iterable[dict[str, Any]] = _events(place)
     if args.id is not None:
         events = _of_one(list(events), args.id)
-    shown = list(deque(events, args.tail or None))
+    # Sorted: two threads of a server may append their lines the other way round.
+    shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
     if args.json:
         print_json_lines(shown)
     else:
-        rows = [(at(event["at"]), one_line(str(event["event"])), _details(event), _whose(event)) for event in shown]
+        rows = [(at(event["at"]), one_line(event["event"]), _details(event), _whose(event)) for event in shown]
         if rows:
             print_table((Column("WHEN"), Column("EVENT"), Column("DETAILS"), Column("SESSION")), rows)
     if not shown and args.id is not None:
@@ -227,9 +224,7 @@ def _history(args: Namespace) -> int:
 
 def _events(place: Place) -> Iterable[dict[str, Any]]:
     try:
-        for event in Ledger(place.directory).read():
-            if isinstance(event.get("at"), (int, float)):
-                yield event
+        yield from read_events(place.directory)
     except OSError as error:
         raise UsageError(f"the ledger cannot be read: {error}") from error
 
@@ -272,7 +267,8 @@ def _details(event: dict[str, Any]) -> str:
         words.append(f"{duration(event['age'])} old")
     if "text" in event:
         words.append(str(event["text"]))
-    words.append(f"pid {event.get('pid')}")
+    if "pid" in event:
+        words.append(f"pid {event['pid']}")
     return one_line(", ".join(words))
 
 

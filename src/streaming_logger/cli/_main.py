@@ -33,6 +33,7 @@ _EXIT_CODES = "exit codes: 0 all well, 1 trouble found, 2 wrong usage or configu
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     logging.basicConfig(format="streaming-logger: %(message)s")  # what a sweep has to say
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # closed by `>&-`
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # LANG=C shall show, not fail

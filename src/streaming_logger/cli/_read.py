@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 
 from streaming_logger.cli._place import Place, find_place
 from streaming_logger.cli._text import escape, one_line
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json
+from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, as_json, count, note, print_json
 from streaming_logger.cli._view import find, look
 
 __all__ = ["VERBS", "JsonPrinter", "Printer", "no_such_session", "tail_start"]
@@ -21,7 +20,7 @@ _CHUNK = 1 << 16
 
 def _show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="the session; the beginning of its id is enough")
-    parser.add_argument("-n", "--tail", type=int, metavar="N", help="only the last N lines")
+    parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
     parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
 
 
@@ -120,14 +119,14 @@ class JsonPrinter(Printer):
 
     def say(self, text: str, **fields: str) -> None:
         self.end()
-        print(json.dumps({"note": text, **fields}), flush=True)
+        print(as_json({"note": text, **fields}), flush=True)
 
     def end(self) -> None:
         self._print(self._decoder.decode(b"", final=True))
 
     def _print(self, text: str) -> None:
         if text:
-            print(json.dumps({"text": text}), flush=True)
+            print(as_json({"text": text}), flush=True)
 
 
 VERBS = (Verb("show", "the text of a session", _show_arguments, _show, "ID [--tail N] [--raw]"),)

@@ -20,7 +20,7 @@ from typing import Any
 from streaming_logger.cli._place import find_place
 from streaming_logger.cli._rates import Active, Look, Rates
 from streaming_logger.cli._text import Column, age, cut, duration, one_line, plain_table, size
-from streaming_logger.cli._verb import OK, Verb
+from streaming_logger.cli._verb import OK, Verb, as_json, count, seconds
 
 try:
     import termios
@@ -56,11 +56,11 @@ _BOLD, _RED, _REVERSE, _NORMAL = "\x1b[1m", "\x1b[1;31m", "\x1b[7m", "\x1b[0m"
 
 def _arguments(parser: ArgumentParser) -> None:
     names = [name for name, _ in _ORDERS.values()]
-    parser.add_argument("-d", "--delay", type=float, default=2.0, metavar="S", help="seconds between two looks (2)")
-    parser.add_argument("-c", "--count", type=int, metavar="N", help="end after N looks")
+    parser.add_argument("-d", "--delay", type=seconds, default=2.0, metavar="S", help="seconds between two looks (2)")
+    parser.add_argument("-c", "--count", type=count, metavar="N", help="end after N looks")
     parser.add_argument("--sort", choices=names, default="rate", help="the order to begin with")
     parser.add_argument(
-        "--stalled", type=float, default=15.0, metavar="S", help="mark sessions silent for so long (15)"
+        "--stalled", type=seconds, default=15.0, metavar="S", help="mark sessions silent for so long (15)"
     )
 
 
@@ -71,7 +71,7 @@ def _top(args: Namespace) -> int:
     view = _View(args.sort, str(place.path))
     try:
         if args.json or not sys.stdout.isatty():
-            _print_looks(view, rates, delay, args.count or 1, as_json=args.json)
+            _print_looks(view, rates, delay, args.count or 1, json=args.json)
         else:
             _live(view, rates, delay, args.count)
     except KeyboardInterrupt:
@@ -81,16 +81,14 @@ def _top(args: Namespace) -> int:
     return OK
 
 
-def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, as_json: bool) -> None:
+def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: bool) -> None:
     """For a pipe: so many looks, one below the other. The first only makes the second tell rates."""
     rates.look()
     for _ in range(count):
         time.sleep(delay)
         look = rates.look()
-        if as_json:
-            import json
-
-            print(json.dumps(asdict(look)), flush=True)
+        if json:
+            print(as_json(asdict(look)), flush=True)
         else:
             print("\n".join([view.title(look), *plain_table(_COLUMNS, view.rows(look.sessions))]), flush=True)
 

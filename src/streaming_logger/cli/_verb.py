@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["FOUND_TROUBLE", "OK", "USAGE", "Verb", "note", "print_json", "print_json_lines"]
+__all__ = [
+    "FOUND_TROUBLE",
+    "OK",
+    "USAGE",
+    "Verb",
+    "as_json",
+    "count",
+    "note",
+    "print_json",
+    "print_json_lines",
+    "seconds",
+]
 
 #: Exit codes.
 OK, FOUND_TROUBLE, USAGE = 0, 1, 2
+
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 class Verb(NamedTuple):
@@ -27,6 +41,24 @@ class Verb(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
+def count(text: str) -> int:
+    """A number of lines, looks, rows: for argparse."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time span that a clock can take: for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 86400:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    return number
+
+
 def note(text: str) -> None:
     """Says something beside the output."""
     sys.stdout.flush()
@@ -34,14 +66,30 @@ def note(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON document. It is ASCII, so that nothing in it can reach the terminal."""
-    print(json.dumps(value, indent=2, default=_plain))
+    """One JSON document."""
+    print(as_json(value, indent=2))
 
 
 def print_json_lines(values: Iterable[object]) -> None:
     """A JSON array, one value a line."""
-    lines = ",\n ".join(json.dumps(value, default=_plain) for value in values)
+    lines = ",\n ".join(map(as_json, values))
     sys.stdout.write(f"[{lines}]\n")
+
+
+def as_json(value: object, *, indent: int | None = None) -> str:
+    """JSON in ASCII, so that nothing in it can reach the terminal.
+
+    >>> print(as_json("\x1b \ud800"))
+    "\\u001b \\\\ud800"
+    """
+    text = json.dumps(value, indent=indent, default=_plain)
+    if "\\ud" in text:
+        # A lone surrogate may stand in an id; jq refuses a whole document for one. It is shown as in text.
+        shown = _LONE.sub(
+            lambda found: f"\\\\u{ord(found[0]):04x}", json.dumps(value, default=_plain, ensure_ascii=False)
+        )
+        text = json.dumps(json.loads(shown), indent=indent)
+    return text
 
 
 def _plain(value: object) -> Any:

@@ -7,13 +7,13 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streaming_logger import _names
 from streaming_logger._directory import Directory
-from streaming_logger._ledger import Ledger
 from streaming_logger._retention import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
+from streaming_logger.cli._events import read_events
 from streaming_logger.cli._place import Place, UsageError
 from streaming_logger.cli._statx import Found, lstat
 
@@ -88,14 +88,14 @@ class Ends:
         """Of what ended before it knows nothing; infinite where nobody keeps a ledger."""
         first = None
         try:
-            for event in Ledger(directory).read():
+            for event in read_events(directory):
                 if first is None:
-                    first = event.get("at")
+                    first = event["at"]
                 self._take(event)
             directory.stat(".streaming_logger/ledger.jsonl.1")
         except OSError:
             return
-        if isinstance(first, (int, float)):
+        if first is not None:
             self.since = first
 
     def of(self, name: str, mtime: float) -> End | None:
@@ -107,9 +107,9 @@ class Ends:
         """How the turn before ended."""
         return self._ends.get(name)
 
-    def _take(self, event: dict[str, object]) -> None:
-        file, at = event.get("file"), event.get("at")
-        if not isinstance(file, str) or not isinstance(at, (int, float)):
+    def _take(self, event: dict[str, Any]) -> None:
+        file, at = event.get("file"), event["at"]
+        if not isinstance(file, str):
             return
         end = self._ends.get(file)
         if event["event"] == "deleted":
@@ -156,6 +156,8 @@ def look(place: Place) -> list[Session]:
 
 def find(sessions: list[Session], wanted: str) -> Session | None:
     """The session of that id, of that file name, or whose id begins so. Raises `UsageError` when several do."""
+    if not wanted:  # an unset variable of a script, and every id begins with it
+        raise UsageError("the ID is empty")
     exact = [session for session in sessions if wanted in (session.id, session.file)]
     found = exact or [session for session in sessions if session.id.startswith(wanted)]
     if len(found) > 1:

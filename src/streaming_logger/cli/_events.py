@@ -1,0 +1,44 @@
+"""The ledger as the command reads it: only lines that a server can have written.
+
+The file is text that anybody may have torn, edited or mixed up with another. A line with
+a number that is none (NaN, 1e999, a thousand digits) would stop every verb at 3 a.m., so
+it counts as torn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from streaming_logger._directory import Directory
+from streaming_logger._ledger import Ledger
+
+__all__ = ["read_events", "whole"]
+
+#: No time, size or age of ours is beyond it, and every float and date takes part of it.
+_LARGEST = 1e15
+
+
+def read_events(directory: Directory) -> Iterator[dict[str, Any]]:
+    """All events, oldest first: each flat, with a time `at` and a word `event`. Raises `OSError`."""
+    try:
+        for event in Ledger(directory).read():
+            if type(event["event"]) is str and type(event.get("at")) in (int, float) and _is_sound(event):
+                yield event
+    except RecursionError:  # a line of ten thousand brackets; what stands behind it is lost to us
+        return
+
+
+def _is_sound(event: dict[str, Any]) -> bool:
+    for value in event.values():
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if (kind is not int and kind is not float) or not -_LARGEST < value < _LARGEST:  # NaN is not either
+            return False
+    return True
+
+
+def whole(value: object) -> int:
+    """A count that an event has, or none."""
+    return value if isinstance(value, int) else 0

@@ -13,7 +13,9 @@ from statistics import median
 from peers import Ours
 from text import ids, numbered, verify
 
-__all__ = ["complete", "flush", "imports", "make_files", "memory", "sweep"]
+from streaming_logger import SweepReport
+
+__all__ = ["complete", "flush", "imports", "look", "make_files", "memory", "sweep"]
 
 
 def flush(candidate: str, room: Path, *, sessions: int, times: int) -> dict[str, float]:
@@ -62,8 +64,8 @@ def make_files(room: Path, count: int, age: float) -> None:
     os.close(here)
 
 
-def sweep(candidate: str, room: Path, *, expired: bool) -> dict[str, float]:
-    """Seconds of one sweep of the files in the room, all of them expired or none."""
+def sweep(candidate: str, room: Path, *, expired: bool, known: bool = False) -> dict[str, float]:
+    """Seconds of one sweep of the files in the room, all of them expired or none; `known`: the worker's second one."""
     files = _count(room)
     if candidate == "find":
         command = ["find", str(room), "-type", "f", "-name", "*.log", "-mmin", "+10"] + ["-delete"] * expired
@@ -73,13 +75,35 @@ def sweep(candidate: str, room: Path, *, expired: bool) -> dict[str, float]:
         assert done.stdout == b""
     else:
         ours = Ours(room, [])
+        if known:
+            _by_worker(ours)
         begun = time.perf_counter()
-        report = ours.logger.cleanup_completed_files()
+        report = _by_worker(ours) if known else ours.logger.cleanup_completed_files()
         seconds = time.perf_counter() - begun
         ours.close()
         assert report.deleted == (files if expired else 0), report
     assert _count(room) == (0 if expired else files)
     return {"seconds": seconds, "us": seconds / files * 1e6}
+
+
+def _by_worker(ours: Ours) -> SweepReport:
+    slices = ours.logger._engine.sweeper.sweep(ahead=True)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            report: SweepReport = end.value
+            return report
+
+
+def look(candidate: str, room: Path) -> dict[str, float]:
+    """Seconds until `streaming-logger ls` has shown all files of the room, interpreter and all."""
+    command = [sys.executable, "-m", "streaming_logger", "ls", "--dir", str(room)]
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - begun
+    assert done.stdout.count("\n") == _count(room) + 1  # and the heading
+    return {"seconds": seconds}
 
 
 def _count(room: Path) -> int:

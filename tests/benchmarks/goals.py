@@ -176,11 +176,12 @@ def flushes(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
 
 
 def sweeps(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
-    for expired, what, limit in (
-        (False, "none expired, against find -mmin", 1.1),
-        (True, "all expired, against find -delete", 1.2),
+    for expired, known, what, limit in (
+        (False, False, "none expired, against find -mmin", 1.1),
+        (False, True, "the same by the worker, which has looked before", 0.05),
+        (True, False, "all expired, against find -delete", 1.2),
     ):
-        both = {OURS: {"expired": expired}, "find": {"expired": expired}}
+        both = {OURS: {"expired": expired, "known": known}, "find": {"expired": expired}}
         found = rounds.run("files.sweep", both, files=sizes.files, age=3600 if expired else 0, shared=not expired)
         yield Row(
             f"sweep of {sizes.files:,} files, {what}",
@@ -189,6 +190,11 @@ def sweeps(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
             limit,
             unit="x",
         )
+
+
+def looks(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    found = rounds.run("files.look", {"ls": {}}, files=sizes.files, age=60, shared=True)
+    yield Row(f"streaming-logger ls over {sizes.files:,} files", found.median("ls", "seconds"), "", 2.0, unit=" s")
 
 
 def completions(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
@@ -239,6 +245,7 @@ SECTIONS: Mapping[str, Section] = {
     "tails": tails,
     "flush": flushes,
     "sweeps": sweeps,
+    "ls": looks,
     "completions": completions,
     "memory": sizes_in_memory,
     "import": imports,

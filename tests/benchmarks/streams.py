@@ -15,6 +15,8 @@ from text import ids, numbered, verify
 __all__ = ["call", "large", "paced", "saturated"]
 
 _THREADS = 4
+#: Ends what runs beside the writers, and says from when to when it did.
+Windows = Callable[[], list[tuple[float, float]]]
 
 
 class _LockedLists:
@@ -116,15 +118,14 @@ def paced(
 ) -> dict[str, float]:
     """Percentiles in microseconds of write() at `rate` chunks a second, from 4 threads that pause in between.
 
-    `beside`: "sweep" sweeps the files in the room all the time; "flush" counts only calls
-    made while 10,000 dirty sessions besides are being flushed.
+    `beside`: "sweep" looks at all files in the room again and again; "flush" counts only
+    calls made while 10,000 dirty sessions besides are being flushed.
     """
     shares = [ids(sessions // _THREADS, thread) for thread in range(_THREADS)]
     names = [name for share in shares for name in share]
     others = ids(10_000, 9) if beside == "flush" else []
     if peer == "streaming_logger":
-        often = {"cleanup_interval_seconds": 0.01} if beside == "sweep" else {}
-        to: Peer = Ours(room, names + others, flush_interval_seconds=0.5, **often)
+        to: Peer = Ours(room, names + others, flush_interval_seconds=0.5)
     else:
         to = open_peer(peer, room, names)
     for name in names + others:
@@ -149,7 +150,7 @@ def paced(
             time.sleep(0.0005)
         written[number] = done
 
-    windows = _beside(to, others) if others else None
+    windows = _flushing(to, others) if beside == "flush" else _sweeping(to) if beside == "sweep" else None
     writers = [threading.Thread(target=write_paced, args=(number,)) for number in range(_THREADS)]
     for thread in writers:
         thread.start()
@@ -166,19 +167,34 @@ def paced(
     return {f"p{p:g}": 1e6 * took[min(len(took) - 1, int(len(took) * p / 100))] for p in (50, 99, 99.9, 100)}
 
 
-def _beside(to: Peer, others: list[str]) -> Callable[[], list[tuple[float, float]]]:
-    """Dirties other sessions gently and flushes them, again and again; the answer ends it and says when it flushed."""
+def _flushing(to: Peer, others: list[str]) -> Windows:
+    """Dirties other sessions gently and flushes them."""
     assert isinstance(to, Ours)
+
+    def dirty() -> None:
+        for start in range(0, len(others), 50):
+            to.stream(others[start : start + 50], ["dirty "])
+            time.sleep(0.0002)
+
+    return _again_and_again(dirty, to.logger.flush)
+
+
+def _sweeping(to: Peer) -> Windows:
+    """Looks at all files."""
+    assert isinstance(to, Ours)
+    return _again_and_again(lambda: None, to.logger.cleanup_completed_files)
+
+
+def _again_and_again(prepare: Callable[[], object], work: Callable[[], object]) -> Windows:
+    """Does it until the answer is called, which says when there was work going on."""
     stop = threading.Event()
     spans: list[tuple[float, float]] = []
 
     def run() -> None:
         while not stop.is_set():
-            for start in range(0, len(others), 50):
-                to.stream(others[start : start + 50], ["dirty "])
-                time.sleep(0.0002)
+            prepare()
             before = time.perf_counter()
-            to.logger.flush()
+            work()
             spans.append((before, time.perf_counter()))
 
     thread = threading.Thread(target=run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,11 +47,11 @@ def test_top_with_three_sessions(directory: Path) -> None:
         assert "3 active, 1 STALLED" in screen
         assert re.search(r"STALLED +sess_\\u202estill\\x1b\[2J", screen)
         shown.presses("n")
-        shown.shows("sorted by name")
+        shown.shows("by name;")
         shown.presses("s")
-        shown.shows("sorted by size")
+        shown.shows("by size;")
         shown.presses("v")
-        screen = shown.shows("sorted by size reversed")
+        screen = shown.shows("by size reversed;")
         assert order(screen)[-1] == "sess_fast"
         server.complete_session("sess_slow")
         shown.shows("1 ended")
@@ -70,7 +72,7 @@ def test_top_with_three_thousand_sessions(directory: Path) -> None:
         screen = until(server, shown, lambda screen: order(screen)[:1] == ["sess_fast"])
         assert "active" in screen
         assert len(screen.rstrip("\n").splitlines()) == 20
-        assert "... 2,986 more" in screen
+        assert "+2,986 more" in screen
         shown.presses("q")
         shown.shows(lambda screen: "STATE" not in screen)
 
@@ -83,6 +85,67 @@ def test_top_with_nothing_to_show(directory: Path) -> None:
         shown.shows("no session is active")
         shown.presses("C-c")
         shown.shows(lambda screen: "STATE" not in screen)
+
+
+def test_top_gives_the_terminal_back_when_it_is_killed(directory: Path) -> None:
+    """`kill` as Ctrl-C: the shell's screen, its cursor, its keys."""
+    (directory / ".streaming_logger").mkdir(parents=True)
+    with terminal() as shown:
+        shown.enters("top", "--dir", directory)
+        shown.shows("no session is active")
+        assert shown.state() == "other screen, no cursor"
+        os.kill(shown.child(), signal.SIGTERM)
+        shown.shows(lambda screen: "STATE" not in screen)
+        assert shown.state() == "own screen, cursor"
+        shown.types("echo $?")
+        shown.presses("Enter")
+        shown.shows("\n143\n")
+
+
+def test_top_can_be_paused(directory: Path) -> None:
+    """Ctrl-Z gives the shell its screen, `fg` comes back."""
+    (directory / ".streaming_logger").mkdir(parents=True)
+    with terminal() as shown:
+        shown.enters("top", "--dir", directory)
+        shown.shows("no session is active")
+        shown.presses("C-z")
+        shown.shows("Stopped")
+        assert shown.state() == "own screen, cursor"
+        shown.types("fg")
+        shown.presses("Enter")
+        shown.shows("no session is active")
+        shown.presses("q")
+        shown.shows(lambda screen: "STATE" not in screen)
+        assert shown.state() == "own screen, cursor"
+
+
+def test_top_fits_a_window_that_changes(directory: Path) -> None:
+    """At once, not at the next look; every key is named in 80 columns."""
+    with Server(directory) as server, terminal(80, 24) as shown:
+        for number in range(1000):
+            server.write(f"sess_{number:03}", "x")
+        server.flush()
+        shown.enters("top", "--dir", directory, "-d", "3600", "--sort", "name")
+        shown.shows("by name;")
+        shown.presses("v")
+        screen = shown.shows("+980 more  by name reversed;")
+        assert screen.rstrip("\n").endswith("q quit, v reverse, sort: Rate Size Idle Age Name")
+        shown.resizes(60, 12)
+        screen = shown.shows("+992 more")
+        assert len(screen.rstrip("\n").splitlines()) == 12
+        assert "1,000 active" in screen.splitlines()[0]
+
+
+def test_top_outlives_its_directory(directory: Path) -> None:
+    """Gone while it runs, it says so; made anew, it goes on."""
+    with Server(directory) as server, terminal() as shown:
+        server.stream("sess_1", "x")
+        shown.enters("top", "--dir", directory, "-d", "0.2")
+        shown.shows("sess_1")
+        directory.rename(directory.with_name("moved"))
+        shown.shows("the directory is gone")
+        server.stream("sess_2", "x")
+        shown.shows("sess_2")
 
 
 def test_top_for_a_pipe_is_plain_and_ends(directory: Path) -> None:

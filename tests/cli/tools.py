@@ -149,6 +149,20 @@ class Terminal:
         wait_until(lambda: wanted(self.screen()), self.screen)
         return self.screen()
 
+    def resizes(self, columns: int, lines: int) -> None:
+        self._call("resize-window", "-x", str(columns), "-y", str(lines))
+
+    def state(self) -> str:
+        """What a program must leave as it found it."""
+        return self._call(
+            "display", "-p", "#{?alternate_on,other,own} screen, #{?cursor_flag,cursor,no cursor}"
+        ).strip()
+
+    def child(self) -> int:
+        """The process that the shell has started."""
+        shell = self._call("display", "-p", "#{pane_pid}").strip()
+        return int(Path(f"/proc/{shell}/task/{shell}/children").read_text().split()[0])
+
     def close(self) -> None:
         self._call("kill-server")
 

@@ -39,6 +39,8 @@ class Look:
     """Files of sessions that ended and are still there."""
     rate: float
     """Characters a second of all together."""
+    gone: bool = False
+    """The directory is, for now: a server makes it again when it writes."""
 
 
 class Rates:
@@ -61,7 +63,11 @@ class Rates:
         sizes = {}
         active = []
         ended = 0
-        for file in files(self._directory):
+        try:
+            found = list(files(self._directory))
+        except FileNotFoundError:
+            return Look(sessions=[], ended=0, rate=0.0, gone=True)
+        for file in found:
             state = self._activity.of(file.name, file.found)
             if state not in IN_USE:
                 ended += 1

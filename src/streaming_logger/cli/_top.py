@@ -1,32 +1,22 @@
 """`top`: the active sessions of all worker processes, live.
 
-The screen is drawn with a handful of escape sequences that every terminal knows, so it
-works without any package; where rich is installed the rows have colours.
+On a terminal until it is told to stop; into a pipe one look, or as many as were asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from streaming_logger.cli._place import find_place
 from streaming_logger.cli._rates import Active, Look, Rates
+from streaming_logger.cli._screen import BOLD, RED, REVERSE, Screen
 from streaming_logger.cli._text import Column, age, cut, duration, one_line, plain_table, size
 from streaming_logger.cli._verb import OK, Verb, as_json, count, seconds
-
-try:
-    import termios
-    import tty
-except ImportError:  # Windows
-    termios = tty = None  # type: ignore[assignment]
 
 __all__ = ["VERBS"]
 
@@ -47,11 +37,8 @@ _ORDERS: dict[str, tuple[str, Callable[[Active], Any]]] = {
     "a": ("age", lambda session: session.age or 0.0),
     "n": ("name", lambda session: session.id),
 }
-_KEYS = "keys: q quit, r rate, s size, i idle, a age, n name, v reverse"
-
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
-_BOLD, _RED, _REVERSE, _NORMAL = "\x1b[1m", "\x1b[1;31m", "\x1b[7m", "\x1b[0m"
+#: The keys of the orders are their first letters. With the rest of the line it fits 80 columns.
+_KEYS = "q quit, v reverse, sort: Rate Size Idle Age Name"
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -70,7 +57,7 @@ def _top(args: Namespace) -> int:
     delay = max(0.1, args.delay)
     view = _View(args.sort, str(place.path))
     try:
-        if args.json or not sys.stdout.isatty():
+        if args.json or not sys.stdout.isatty() or not Screen.possible:
             _print_looks(view, rates, delay, args.count or 1, json=args.json)
         else:
             _live(view, rates, delay, args.count)
@@ -96,10 +83,10 @@ def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: b
 def _live(view: _View, rates: Rates, delay: float, count: int | None) -> None:
     look, looks = rates.look(), 1
     again = time.monotonic() + min(delay, 1.0)  # rates need two looks: the second comes soon
-    with _screen():
+    with Screen() as screen:
         while True:
-            view.draw(look)
-            key = _key(max(0.0, again - time.monotonic()))
+            view.draw(look, screen)
+            key = screen.key(max(0.0, again - time.monotonic()))
             if key == "q":
                 return
             if key:
@@ -148,57 +135,22 @@ class _View:
             for session in ordered[:limit]
         ]
 
-    def draw(self, look: Look) -> None:
-        columns, lines = shutil.get_terminal_size()
+    def draw(self, look: Look, screen: Screen) -> None:
+        columns, lines = screen.size()
         room = max(1, lines - 4)
         rows = self.rows(look.sessions, room)
         title, headings, *table = [
             cut(line, columns) for line in [self.title(look), *plain_table(_COLUMNS, rows or [("",) * len(_COLUMNS)])]
         ]
-        name = _ORDERS[self._key][0]
         hidden = len(look.sessions) - len(rows)
-        foot = f"... {hidden:,} more  " if hidden else ""
-        foot += f"sorted by {name}{' reversed' if self._backwards else ''};  {_KEYS}"
-        shown = [_BOLD + title, _REVERSE + headings.ljust(columns)]
-        shown += [_RED + line if row[4] == "STALLED" else line for row, line in zip(rows, table, strict=False)]
+        foot = f"+{hidden:,} more  " if hidden else ""
+        foot += f"by {_ORDERS[self._key][0]}{' reversed' if self._backwards else ''};  {_KEYS}"
+        shown = [BOLD + title, REVERSE + headings.ljust(columns)]
+        shown += [RED + line if row[4] == "STALLED" else line for row, line in zip(rows, table, strict=False)]
         if not rows:
-            shown.append("no session is active")
+            shown.append(cut("the directory is gone" if look.gone else "no session is active", columns))
         shown += [""] * (room - max(1, len(rows)) + 1) + [cut(foot, columns)]
-        text = "\r\n".join(line + _NORMAL + _REST_OF_LINE for line in shown)
-        sys.stdout.write(_HOME + text + _REST_OF_SCREEN)
-        sys.stdout.flush()
-
-
-# -- the terminal --------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _screen() -> Iterator[None]:
-    """The terminal's other screen, keys without Enter; all as it was on every way out."""
-    fd = sys.stdin.fileno() if termios is not None and sys.stdin.isatty() else None
-    before = None if fd is None else termios.tcgetattr(fd)
-    sys.stdout.write(_ENTER)
-    try:
-        if fd is not None:
-            tty.setcbreak(fd)
-        yield
-    finally:
-        if fd is not None and before is not None:
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
-
-
-def _key(seconds: float) -> str:
-    """The next key, or nothing after so many seconds; q when the keyboard is gone."""
-    if termios is None or not sys.stdin.isatty():
-        time.sleep(seconds)
-        return ""
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    if not ready:
-        return ""
-    data = os.read(sys.stdin.fileno(), 64)
-    return data[:1].decode("ascii", "ignore").lower() if data else "q"
+        screen.draw(shown)
 
 
 VERBS = (

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,38 @@ def test_closed_output_is_no_fault(directory: Path) -> None:
         ["sh", "-c", f"exec {' '.join(COMMAND)} ls --dir {directory} >&-"], capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: The command as user nobody, who need not be able to reach this interpreter's own files.
+_AS_NOBODY = """
+import gettext, locale, os, sys
+from streaming_logger.cli._main import main
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_told_whose_directory_it_is() -> None:
+    """And what to do; nothing that cannot be seen is called ended, or all right."""
+
+    def nobody(*arguments: str, code: int) -> str:
+        program = [sys.executable, "-c", _AS_NOBODY, *arguments, "--dir", directory]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=50, cwd="/")
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    with tempfile.TemporaryDirectory() as above:  # pytest's own directories are closed to others
+        Path(above).chmod(0o755)
+        directory = Path(above) / "streams"
+        with Server(directory) as server:
+            server.stream("sess_1", "x")
+            server.complete_session("sess_1")
+            for verb in ("ls", "show sess_1", "top", "stats", "history", "doctor", "sweep", "pin sess_1"):
+                assert "sudo -u '#0'" in nobody(*verb.split(), code=2)
+            directory.chmod(0o755)
+            assert "0 ended, 1 unknown" in nobody("top", "-d", "0", code=0)
+            assert "sudo -u '#0'" in nobody("ls", code=0)
+            assert "sudo -u '#0'" in nobody("doctor", code=1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from streaming_logger import _names
 from streaming_logger._directory import PRIVATE
 from streaming_logger.cli import _system
-from streaming_logger.cli._activity import PARKED
+from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, find_place
@@ -101,8 +101,9 @@ def _directory(place: Place) -> Iterator[Finding]:
     if found.st_uid != me:
         fine = False
         yield Finding(
-            "note",
-            f"{place.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it",
+            "note" if me == 0 else "trouble",
+            f"{place.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it"
+            f"{'' if me == 0 else ', and you cannot see what it holds'}",
             f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ...",
         )
     if found.st_mode & stat.S_IWOTH:
@@ -259,7 +260,7 @@ def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(overdue)} overdue for deletion: no server sweeps",
             "start one, or run `streaming-logger sweep`; is --config the server's own?",
         )
-    bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, "completed", "released"))
+    bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, UNKNOWN, "completed", "released"))
     for state, count in bad.most_common(5):
         yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
 

@@ -32,9 +32,12 @@ def read_events(directory: Directory) -> Iterator[dict[str, Any]]:
 def _is_sound(event: dict[str, Any]) -> bool:
     for value in event.values():
         kind = type(value)
-        if kind is str or value is None or kind is bool:
+        if kind is str:
             continue
-        if (kind is not int and kind is not float) or not -_LARGEST < value < _LARGEST:  # NaN is not either
+        if kind is int or kind is float:
+            if not -_LARGEST < value < _LARGEST:  # NaN is not either
+                return False
+        elif value is not None and kind is not bool:
             return False
     return True
 

@@ -247,5 +247,6 @@ VERBS = (
         _follow,
         "ID | --latest [-n N] [-F]",
         ("tail",),
+        lasting=True,
     ),
 )

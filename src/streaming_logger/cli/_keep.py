@@ -92,7 +92,7 @@ def _swept(place: Place) -> SweepReport:
                 report: SweepReport = end.value
                 return report
     except DirectoryError as refusal:
-        raise UsageError(str(refusal)) from refusal
+        raise UsageError(place.whose() or str(refusal)) from refusal
     finally:
         directory.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
 import time
@@ -54,7 +53,6 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 
 def _ls(args: Namespace) -> int:
     place = find_place(args.dir, args.config).must_exist()
-    gc.disable()  # 100,000 rows are no garbage, and the collector would walk them again and again
     sessions = look(place)
     if args.prefix:
         sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]

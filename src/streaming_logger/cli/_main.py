@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # LANG=C shall show, not fail
     args = _parser().parse_args(arguments)
     verb: Verb = args.verb
+    if not verb.lasting:
+        gc.disable()  # 100,000 rows are no garbage, and the collector would walk them again and again
     try:
         code = verb.run(args)
         sys.stdout.flush()

@@ -6,6 +6,7 @@ empty one as ours, and refuses what another user owns. Looking does none of it.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,18 @@ class Place:
     def must_exist(self) -> Place:
         if not self.path.is_dir():
             raise UsageError(f"there is no directory {self.path}; name it by --dir, or its configuration by --config")
+        if not os.access(self.path, os.R_OK | os.X_OK):
+            raise UsageError(f"you may not look into {self.path}; {self.whose()}")
+        if self.whose() and os.geteuid() != 0:
+            print(f"streaming-logger: not all can be seen: {self.whose()}", file=sys.stderr)
         return self
+
+    def whose(self) -> str:
+        """Whose directory it is and what to do, when it is somebody else's; files in it are private."""
+        owner = self.path.stat().st_uid
+        if not hasattr(os, "geteuid") or owner == os.geteuid():
+            return ""
+        return f"{self.path} belongs to user {owner}; as that user: sudo -u '#{owner}' streaming-logger ..."
 
 
 def find_place(directory: str | None, config_file: str | None) -> Place:

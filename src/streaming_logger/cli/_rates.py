@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from streaming_logger._directory import Directory
-from streaming_logger.cli._activity import Activity
+from streaming_logger.cli._activity import IDLE, UNKNOWN, Activity
 from streaming_logger.cli._view import IN_USE, File, characters_per_byte, files
 
 __all__ = ["Active", "Rates"]
@@ -37,6 +37,8 @@ class Look:
     sessions: list[Active]
     ended: int
     """Files of sessions that ended and are still there."""
+    unknown: int
+    """Files that this user must not look into, active or not."""
     rate: float
     """Characters a second of all together."""
     gone: bool = False
@@ -62,22 +64,24 @@ class Rates:
         now, wall = time.monotonic(), time.time()
         sizes = {}
         active = []
-        ended = 0
+        ended = unknown = 0
         try:
             found = list(files(self._directory))
         except FileNotFoundError:
-            return Look(sessions=[], ended=0, rate=0.0, gone=True)
+            return Look(sessions=[], ended=0, rate=0.0, unknown=0, gone=True)
         for file in found:
             state = self._activity.of(file.name, file.found)
             if state not in IN_USE:
-                ended += 1
+                ended += state == IDLE
+                unknown += state == UNKNOWN
                 continue
             key = (file.name, file.found.identity)
             sizes[key] = self._remembered(key, now, file.found.size)
             active.append(self._active(file, state, sizes[key], wall))
         self._sizes = sizes
         self._ratios = {key: ratio for key, ratio in self._ratios.items() if key in sizes}
-        return Look(sessions=active, ended=ended, rate=sum(session.rate or 0.0 for session in active))
+        rate = sum(session.rate or 0.0 for session in active)
+        return Look(sessions=active, ended=ended, unknown=unknown, rate=rate)
 
     def _remembered(self, key: tuple[str, tuple[int, int]], now: float, size: int) -> deque[tuple[float, int]]:
         past = self._sizes.get(key) or deque()

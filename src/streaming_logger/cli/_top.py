@@ -117,6 +117,7 @@ class _View:
         return (
             f"{time.strftime('%H:%M:%S')}  {len(look.sessions):,} active"
             f"{f', {stalled:,} STALLED' if stalled else ''}, {look.ended:,} ended, "
+            f"{f'{look.unknown:,} unknown, ' if look.unknown else ''}"
             f"{look.rate:,.0f} char/s  {self._path}"
         )
 
@@ -160,5 +161,6 @@ VERBS = (
         _arguments,
         _top,
         "[--sort ORDER] [--stalled S]",
+        lasting=True,
     ),
 )

@@ -39,6 +39,8 @@ class Verb(NamedTuple):
     usage: str = ""
     """Its arguments as the README's table shows them."""
     aliases: tuple[str, ...] = ()
+    lasting: bool = False
+    """Whether it goes on until it is told to stop."""
 
 
 def count(text: str) -> int:

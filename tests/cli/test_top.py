@@ -200,3 +200,28 @@ def test_follow_in_a_terminal_ends_on_its_own_line(directory: Path) -> None:
     lines = screen.splitlines()
     at = lines.index(r"Hello \x1b[2J world")
     assert lines[at + 1].startswith("[completed; 16 bytes, followed for ")
+
+
+def test_narrow_terminal_hides_no_session_and_no_unit(directory: Path) -> None:
+    """A line is broken, where rich would leave out the ids and make 118 of 118k."""
+    with Server(directory) as server, terminal(45) as shown:
+        server.stream("sess_1", "x" * 118_000)
+        server.complete_session("sess_1")
+        shown.enters("ls", "--dir", directory)
+        assert "118k" in shown.shows("1 sessions: ")
+        assert "sess_1" in shown.screen()
+
+
+def test_sentences_are_not_broken_within_a_word(directory: Path) -> None:
+    """doctor in 80 columns; check-config has a line for each setting, all seen without scrolling."""
+    (directory / ".streaming_logger").mkdir(parents=True)
+    with terminal(80, 24) as shown:
+        shown.enters("doctor", "--dir", directory)
+        screen = shown.shows("no trouble found")
+        assert "without one are\n           assumed" in screen
+        shown.types("clear")
+        shown.presses("Enter")
+        shown.enters("check-config")
+        screen = shown.shows("there is no such file")
+        assert re.search(r"^enabled +true .*…$", screen, re.MULTILINE)
+        assert re.search(r"^adopt +false .*…$", screen, re.MULTILINE)

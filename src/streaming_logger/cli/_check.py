@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from streaming_logger._config import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
 from streaming_logger._errors import ConfigError
 from streaming_logger.cli._place import DEFAULT_FILE, UsageError
-from streaming_logger.cli._text import Column, one_line, print_table
+from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
 
 __all__ = ["VERBS", "remarks"]
@@ -40,14 +42,24 @@ def _check_config(args: Namespace) -> int:
     if args.json:
         print_json({"file": str(path), "problems": [], "settings": settings, "remarks": remarks(config)})
         return OK
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (key, one_line(json.dumps(of["value"])), str(of["from"]), str(of["meaning"])) for key, of in settings.items()
     ]
-    print_table((Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")), rows)
+    print_table((Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")), _fitting(rows))
     for remark in remarks(config):
-        note(f"note: {remark}")
-    note(f"{path}: {'no problems' if path.exists() else 'there is no such file; this is what holds without one'}")
+        note(wrapped(f"note: {remark}", 6))
+    end = "no problems" if path.exists() else "there is no such file; this is what holds without one"
+    note(wrapped(f"{path}: {end}"))
     return OK
+
+
+def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """On a terminal as much of the prose as leaves each setting on its line: all are seen without scrolling."""
+    if not sys.stdout.isatty():
+        return rows
+    *widths, _ = (max(map(len, cells)) + 2 for cells in zip(*rows, strict=True))
+    room = shutil.get_terminal_size().columns - sum(widths) - 1
+    return [(*row[:-1], cut(row[-1], max(1, room))) for row in rows]
 
 
 def _sources(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, find_place
-from streaming_logger.cli._text import duration, one_line, size
+from streaming_logger.cli._text import duration, one_line, size, wrapped
 from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json_lines
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, look
 
@@ -73,9 +73,9 @@ def _print(finding: Finding) -> None:
     mark = {"ok": "  ok     ", "note": "  note   ", "trouble": "  TROUBLE"}[finding.level]
     if sys.stdout.isatty() and finding.level != "ok" and "NO_COLOR" not in os.environ:
         mark = f"\x1b[{31 if finding.level == 'trouble' else 33}m{mark}\x1b[0m"
-    print(f"{mark}  {one_line(finding.text)}")
+    print(mark + wrapped(f"{' ' * 9}  {one_line(finding.text)}", 11)[9:])
     if finding.todo:
-        print(f"           -> {one_line(finding.todo)}")
+        print(wrapped(f"{' ' * 11}-> {one_line(finding.todo)}", 14))
 
 
 # -- the checks ----------------------------------------------------------------------

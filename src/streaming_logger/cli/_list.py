@@ -14,7 +14,7 @@ from typing import Any
 from streaming_logger import _names
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, UsageError, find_place
-from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size
+from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, count, note, print_json, print_json_lines
 from streaming_logger.cli._view import Session, look
 
@@ -98,7 +98,7 @@ def summary(sessions: list[Session], place: Place) -> str:
     text = f"{len(sessions):,} sessions{': ' if shown else ''}{shown}; {total} bytes in {place.path}"
     if not place.configured:
         text += f"\nno {place.config_file} here: SWEPT is what holds without one; name the server's by --config"
-    return text
+    return "\n".join(map(wrapped, text.split("\n")))
 
 
 # -- stats ---------------------------------------------------------------------------
@@ -170,10 +170,10 @@ def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, An
 
 
 def _print_stats(numbers: dict[str, Any]) -> None:
-    print(f"{numbers['directory']}: {numbers['sessions']:,} sessions, {size(numbers['bytes'])} bytes", end="")
     oldest = numbers["oldest_seconds"]
-    print("" if oldest is None else f", the oldest silent for {duration(oldest)}", end="")
-    print(f", {numbers['pinned']:,} pinned; {size(numbers['free_bytes'])} bytes free on the disk")
+    print(f"{one_line(numbers['directory'])}: {size(numbers['free_bytes'])} bytes free on the disk")
+    text = f"{numbers['sessions']:,} sessions, {size(numbers['bytes'])} bytes, {numbers['pinned']:,} pinned"
+    print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}") + ":")
     for state, of in sorted(numbers["states"].items()):
         print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
     ledger = numbers["ledger"]
@@ -182,8 +182,10 @@ def _print_stats(numbers: dict[str, Any]) -> None:
         return
     ended = ledger["ended"]
     print(f"ledger, the last {duration(ledger['seconds'])}:")
-    print(f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes", end="")
-    print(f"  ({', '.join(f'{one_line(key)} {count:,}' for key, count in sorted(ended.items()))})" if ended else "")
+    text = f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes"
+    if ended:
+        text += f"  ({', '.join(f'{one_line(key)} {number:,}' for key, number in sorted(ended.items()))})"
+    print(wrapped(text, 38))
     for reason, of in sorted(ledger["deleted"].items()):
         print(f"  deleted      {of['files']:>9,}  {size(of['bytes']):>5} bytes  ({one_line(reason)})")
     for reason, characters in sorted(ledger["dropped_characters"].items()):

@@ -7,17 +7,21 @@ that could move its cursor, colour it, or turn its text around.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_table", "rich_console", "size"]
+__all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_table", "rich_console", "size", "wrapped"]
 
 _UNUSUAL = re.compile(r"[^\n\t -~]+")
 _UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
 #: rich needs about a millisecond for each row.
 _MANY_ROWS = 500
+#: The room that the last column must have on a terminal.
+_LAST_COLUMN = 12
 
 _STYLES = {
     "active": "green",
@@ -103,6 +107,22 @@ def age(seconds: float | None) -> str:
     return "-" if seconds is None else duration(seconds)
 
 
+def wrapped(text: str, indent: int = 0, columns: int | None = None) -> str:
+    """A sentence over lines that a terminal does not break within a word; whole for a pipe.
+
+    >>> print(wrapped("  ok  all is well here, and everywhere else", 6, 30))
+      ok  all is well here, and
+          everywhere else
+    """
+    if columns is None:
+        if not sys.stdout.isatty():
+            return text
+        columns = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.wrap(text, max(columns, indent + 20), subsequent_indent=" " * indent, break_on_hyphens=False)
+    )
+
+
 # -- tables --------------------------------------------------------------------------
 
 
@@ -119,7 +139,9 @@ class Column:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: coloured by rich for a terminal, plain otherwise. Cells are escaped already."""
     console = rich_console() if len(rows) <= _MANY_ROWS else None
-    if console is None:
+    # Where the last column has no room rich leaves it out, and units of numbers: `118` for 118k.
+    *widths, _ = (_widest(cells) + 2 for cells in zip([column.heading for column in columns], *rows, strict=True))
+    if console is None or console.width < sum(widths) + _LAST_COLUMN:
         sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
     else:
         console.print(rich_table(columns, rows))

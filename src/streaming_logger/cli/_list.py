@@ -173,7 +173,7 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     oldest = numbers["oldest_seconds"]
     print(f"{one_line(numbers['directory'])}: {size(numbers['free_bytes'])} bytes free on the disk")
     text = f"{numbers['sessions']:,} sessions, {size(numbers['bytes'])} bytes, {numbers['pinned']:,} pinned"
-    print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}") + ":")
+    print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}:"))
     for state, of in sorted(numbers["states"].items()):
         print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
     ledger = numbers["ledger"]

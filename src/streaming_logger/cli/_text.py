@@ -18,6 +18,9 @@ __all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_tabl
 
 _UNUSUAL = re.compile(r"[^\n\t -~]+")
 _UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
+#: Letters and marks by their class, and nothing to see: fillers, joiners, selectors that can carry hidden text.
+#: Not those two that choose between the text and the picture of an emoji.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 #: rich needs about a millisecond for each row.
 _MANY_ROWS = 500
 #: The room that the last column must have on a terminal.
@@ -52,16 +55,20 @@ def one_line(text: str) -> str:
     >>> print(one_line("a\nb"))
     a\nb
     """
-    return text if text.isprintable() else _UNUSUAL_IN_LINE.sub(_shown, text)
+    return text if _is_visible(text) else _UNUSUAL_IN_LINE.sub(_shown, text)
+
+
+def _is_visible(text: str) -> bool:
+    return text.isprintable() and (text.isascii() or _INVISIBLE.search(text) is None)
 
 
 def _shown(found: re.Match[str]) -> str:
     run = found[0]
-    return run if run.isprintable() else "".join(map(_shown_character, run))
+    return run if _is_visible(run) else "".join(map(_shown_character, run))
 
 
 def _shown_character(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs":
+    if _is_visible(character) or unicodedata.category(character) == "Zs":
         return character
     return character.encode("unicode_escape").decode()
 

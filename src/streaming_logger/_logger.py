@@ -21,7 +21,7 @@ from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
 from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._table import GIL, JOIN_AT, LONG_CHUNK
+from streaming_logger._table import GIL, LONG_CHUNK, LONG_PART
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -81,15 +81,17 @@ class StreamingLogger:
         >>> logger.close()
         """
         # From the lookup to the append no other thread can run (see _table): keep calls out of there.
-        if type(chunk) is str and 0 < len(chunk) < LONG_CHUNK:
+        if type(chunk) is str and chunk:
             try:
                 session = self._live[session_id]  # type: ignore[index]
             except (KeyError, TypeError):
                 return self._write_slowly(session_id, chunk)
             session.append(chunk)
-            if not len(session) % JOIN_AT:  # not >=: while the table's lock is taken, each write would come by in vain
-                self._join(session)
-            return None
+            if len(chunk) >= LONG_CHUNK:
+                session.join_at -= len(chunk) // LONG_PART
+            if len(session) < session.join_at:
+                return None
+            return self._join(session)
         return self._write_slowly(session_id, chunk)
 
     if not GIL:
@@ -283,7 +285,7 @@ class StreamingLogger:
         return self._engine
 
     def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
-        """All but the everyday case: ignored and wrong arguments, a stream's first chunk, a long one."""
+        """All but the everyday case: ignored and wrong arguments, a stream's first chunk."""
         for name, value in (("session_id", session_id), ("chunk", chunk)):
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} must be str, not {type(value).__name__}")
@@ -293,7 +295,9 @@ class StreamingLogger:
         if type(chunk) is not str:
             chunk = "".join((chunk,))  # an exact str: what a subclass overrides must not run in the worker
         session = engine.table.append(session_id, chunk)
-        if len(chunk) >= LONG_CHUNK or len(session) >= JOIN_AT:
+        if len(chunk) >= LONG_CHUNK:
+            session.join_at -= len(chunk) // LONG_PART
+        if len(session) >= session.join_at:
             engine.table.join(session)
         if engine.closed:
             engine.release()
@@ -302,7 +306,7 @@ class StreamingLogger:
             _process.close_with_multiprocessing()
 
     def _join(self, session: Session) -> None:
-        """Every 64th chunk of a session: keeps memory small, and sees that a worker runs."""
+        """Every 64th chunk of a session, sooner for long ones: keeps memory small, and sees that a worker runs."""
         engine = self._engine_here()
         engine.table.join(session)
         engine.worker.ensure()

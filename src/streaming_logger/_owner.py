@@ -119,7 +119,7 @@ class Owners:
         """Whether a live process says so now. Asked under the candidate's lock: parking
         writes the name before it drops that lock, so it cannot be missed."""
         self._look()
-        return any(listed.holds(name) for listed in self._listed.values())
+        return bool(self._listed) and any(listed.holds(name) for listed in self._listed.values())
 
     def close(self) -> None:
         for listed in self._listed.values():

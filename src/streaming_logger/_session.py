@@ -33,15 +33,18 @@ class Session(list[str]):
         "file",
         "gap",
         "id",
+        "join_at",
         "last_write",
         "outcome",
         "unwritten",
         "written",
     )
 
-    def __init__(self, session_id: str, now: float) -> None:
+    def __init__(self, session_id: str, now: float, join_at: int) -> None:
         super().__init__()
         self.id = session_id
+        self.join_at = join_at
+        """So many loose chunks make a writer join them. Unlocked: the worst a race can do is to be early."""
         # Under SessionTable.lock: joined chunks as UTF-8; their bytes and those of `unwritten`
         # that count against the bound; characters dropped since the last block.
         self.blocks: list[bytes] = _NO_BLOCKS

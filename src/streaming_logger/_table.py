@@ -28,7 +28,7 @@ from streaming_logger._latch import Latch, held_here
 from streaming_logger._session import Session, encode, marker
 from streaming_logger._stats import Counters
 
-__all__ = ["GIL", "JOIN_AT", "LONG_CHUNK", "SessionTable"]
+__all__ = ["GIL", "JOIN_AT", "LONG_CHUNK", "LONG_PART", "SessionTable"]
 
 #: Whether this interpreter has the lock that makes a lookup followed by an append atomic. In a
 #: free-threaded one each dict and list operation is still atomic by itself, so the rest carries over.
@@ -36,8 +36,9 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: A session's loose chunks are joined when there are so many: 64 bytes a chunk become 9.
 JOIN_AT = 64
-#: A chunk of so many characters is counted at once, so that 63 loose ones stay small.
+#: A chunk of so many characters counts as one more for each LONG_PART, so that what is loose stays under 64 K.
 LONG_CHUNK = 1024
+LONG_PART = 256
 #: A session that holds no more than this may use the last eighth of the memory, so that
 #: one stuck stream that fills the rest cannot make the others lose theirs.
 _MODEST = 64 * 1024
@@ -61,6 +62,7 @@ class SessionTable:
         """Sessions that ended and that the flusher has not taken up, in order."""
         self.gate = threading.RLock()
         self.lock = threading.RLock()
+        self._entry = contextlib.nullcontext() if GIL else self.gate
         self._drops: Counter[tuple[str, str]] = Counter()
         """Characters dropped and not yet reported, by session and reason; under `lock`."""
         self.held = 0
@@ -70,12 +72,12 @@ class SessionTable:
 
     def append(self, session_id: str, chunk: str) -> Session:
         """Appends to the session, and makes it live first: a stream's first chunk, or a new turn."""
-        with contextlib.nullcontext() if GIL else self.gate:
+        with self._entry:
             while True:
                 try:
                     session = self.live[session_id]
                 except KeyError:  # new, or completed in this very moment
-                    session = Session(session_id, self._clock.monotonic())
+                    session = Session(session_id, self._clock.monotonic(), JOIN_AT)
                     self.live.setdefault(session_id, session)
                     continue
                 session.append(chunk)
@@ -116,10 +118,11 @@ class SessionTable:
             return  # a finalizer in the middle of a join
         try:
             if not self.lock.acquire(blocking=False):
-                return  # somebody is at it; the next write comes by again
-            calm = not self.pressed
+                session.join_at = len(session) + JOIN_AT  # somebody is at it: not each write shall come by in vain
+                return
+            before = self.held
             dropped = self._join(session)
-            press = calm and self.pressed
+            press = before < self._settings.buffer_bytes // 4 <= self.held
         finally:
             if held_here(self.lock):  # asked, not remembered: a KeyboardInterrupt may come in between
                 self.lock.release()
@@ -252,21 +255,23 @@ class SessionTable:
         if not loose:
             return 0
         del session[: len(loose)]
+        session.join_at = JOIN_AT
         self.chunks_seen += len(loose)
         text = "".join(loose)
         data = encode(text)
+        size = len(data)
         limit = self._settings.buffer_bytes
         if session.counted > _MODEST:
             limit -= limit // 8
-        if self.held + len(data) > limit:
+        if self.held + size > limit:
             session.gap += len(text)
             self._drops[session.id, _FULL] += len(text)
             return len(text)
         if session.gap:
             data = marker(session.gap) + data
+            size = len(data)
             session.gap = 0
-        if data:
-            session.add_block(data)
-            session.counted += len(data)
-            self.held += len(data)
+        session.add_block(data)
+        session.counted += size
+        self.held += size
         return 0

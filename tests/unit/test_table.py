@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -31,31 +32,59 @@ def test_loose_chunks_are_joined(manual: Make) -> None:
     assert logger.stats().bytes_buffered == 2 * (10 * JOIN_AT + 5)
 
 
-def test_long_chunk_is_counted_at_once(manual: Make) -> None:
-    """So that 63 of them cannot hide from the bound."""
+@pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 8 * LONG_CHUNK, 100 * LONG_CHUNK])
+def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) -> None:
+    """63 chunks and 64 K characters at the most hide from the bound; the longer the chunks, the fewer."""
     logger = manual()
-    logger.write("s", "x" * LONG_CHUNK)
-    assert logger._engine.table.held == LONG_CHUNK
-    logger.write("s", "x" * (LONG_CHUNK - 1))
-    assert logger._engine.table.held == LONG_CHUNK
+    for number in range(1, 200):
+        logger.write("s", "x" * size)
+        assert number * size - logger._engine.table.held < JOIN_AT * LONG_CHUNK
+        assert len(session_of(logger, "s")) < JOIN_AT
+
+
+def test_while_the_lock_is_taken_writers_come_by_seldom(manual: Make) -> None:
+    """Every 64th chunk, not every chunk after the 64th; and what they left is joined when it is free."""
+    logger = manual()
+    table = logger._engine.table
+    taken, done = threading.Event(), threading.Event()
+
+    def take() -> None:
+        with table.lock:
+            taken.set()
+            done.wait()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    taken.wait()
+    for number in range(1, 200):
+        logger.write("s", "x")
+        assert session_of(logger, "s").join_at - number <= JOIN_AT
+    assert len(session_of(logger, "s")) == 199
+    done.set()
+    thread.join()
+    for _ in range(JOIN_AT):
+        logger.write("s", "x")
+    assert len(session_of(logger, "s")) < JOIN_AT
+    assert session_of(logger, "s").join_at == JOIN_AT
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
     """What found no room is counted by reason and stands in the file as one marker, where it is missing."""
-    logger = manual(max_buffer_mb=0.01)
-    logger.write("s", "a" * 5000)
+    logger = manual(max_buffer_mb=0.1)
+    logger.write("s", "a" * 50_000)
     for _ in range(30):
-        logger.write("s", "b" * 1234)
-    assert logger._engine.table.held <= 10_000
+        logger.write("s", "b" * 16_384)
+    assert logger._engine.table.held <= 100_000
     stats = logger.stats()
     (dropped,) = stats.dropped_characters.values()
-    kept = (5000 + 30 * 1234 - dropped - 5000) // 1234
+    kept = 30 - dropped // 16_384
+    assert kept > 0
     logger.run_pending()
     logger.later(2)
     logger.write("s", "after")
     logger.later(2)
     text = logs(logger.base_dir)["s"]
-    assert text == "a" * 5000 + "b" * 1234 * kept + marker(dropped).decode() + "after"
+    assert text == "a" * 50_000 + "b" * 16_384 * kept + marker(dropped).decode() + "after"
     assert logger.stats().bytes_buffered == 0
     assert logger.health().status == "failing"
 

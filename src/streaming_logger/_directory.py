@@ -13,6 +13,7 @@ import contextlib
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from streaming_logger import _names
@@ -84,6 +85,15 @@ class Directory:
         self._identity = (found.st_dev, found.st_ino)
         self.generation += 1
         self._is_open = True
+
+    @contextlib.contextmanager
+    def looked_at(self) -> Iterator[None]:
+        """For a look from outside: nothing is made, marked or refused, and all names are those of one directory."""
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
+        try:
+            yield
+        finally:
+            self._close()
 
     def close(self) -> None:
         """Lets go of the directory, not of its files; the next `open()` starts anew."""

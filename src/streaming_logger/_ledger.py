@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from streaming_logger._directory import PRIVATE, Directory
@@ -23,6 +25,8 @@ _NAME = f"{PRIVATE}/ledger.jsonl"
 _PREDECESSOR = f"{_NAME}.1"
 MAX_BYTES = 16_000_000
 _MAX_WAITING = 10_000
+#: Lines parsed at once.
+_BATCH = 1000
 _encode = json.JSONEncoder(default=str).encode  # json.dumps would make an encoder for each line
 
 
@@ -31,7 +35,10 @@ class Ledger:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._waiting: deque[str] = deque(maxlen=_MAX_WAITING)  # append and popleft are atomic
+        self._waiting: deque[str] = deque(maxlen=_MAX_WAITING)  # append is atomic
+        # By the worker, or a caller that sweeps; held over the I/O, so that lines stay in order.
+        # Guards taking from `_waiting`. Reentrant: a GC finalizer may complete a session in here.
+        self._writing = threading.RLock()
 
     def note(self, at: float, event: str, **fields: object) -> None:
         """Remembers one event, for the next `write`."""
@@ -42,14 +49,15 @@ class Ledger:
         """Writes what was noted. Never raises `OSError`."""
         if not self._waiting or not self._directory.ours:
             return
-        lines = []
-        with contextlib.suppress(IndexError):  # the worker and a caller that sweeps may both be here
-            for _ in range(len(self._waiting)):
-                lines.append(self._waiting.popleft())
-        try:
-            self._append("".join(lines).encode())
-        except OSError:
-            self._waiting.extendleft(reversed(lines[: _MAX_WAITING - len(self._waiting)]))
+        with self._writing:
+            lines = []
+            with contextlib.suppress(IndexError):
+                for _ in range(len(self._waiting)):
+                    lines.append(self._waiting.popleft())
+            try:
+                self._append("".join(lines).encode())
+            except OSError:
+                self._waiting.extendleft(reversed(lines[: _MAX_WAITING - len(self._waiting)]))
 
     def read(self) -> Iterator[dict[str, Any]]:
         """All events that are still there, oldest first; torn lines are passed over."""
@@ -60,13 +68,8 @@ class Ledger:
                 continue
             try:
                 with open(fd, encoding="utf-8", errors="replace", closefd=False) as lines:
-                    for line in lines:
-                        try:
-                            event = json.loads(line)
-                        except ValueError:
-                            continue
-                        if isinstance(event, dict) and "event" in event:
-                            yield event
+                    while batch := list(islice(lines, _BATCH)):
+                        yield from (event for event in _parsed(batch) if isinstance(event, dict) and "event" in event)
             finally:
                 self._directory.close_file(fd)
 
@@ -84,3 +87,16 @@ class Ledger:
                     self._directory.rename(_NAME, _PREDECESSOR)
         finally:
             self._directory.close_file(fd)
+
+
+def _parsed(lines: list[str]) -> list[Any]:
+    """What some lines say: all at once where they are whole, which takes a third of the time."""
+    try:
+        # Each has its newline still, which no JSON string may hold: so two torn lines cannot make a whole one.
+        found: list[Any] = json.loads(f"[{','.join(lines)}]")
+    except (ValueError, RecursionError):
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                found.append(json.loads(line))
+    return found

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_table", "rich_console", "size", "wrapped"]
@@ -99,7 +100,11 @@ def duration(seconds: float) -> str:
     >>> duration(7.2), duration(95), duration(7_500), duration(200_000), duration(-3)
     ('7s', '1m35s', '2h05m', '2d07h', '0s')
     """
-    whole = int(seconds)
+    return _duration(int(seconds))
+
+
+@lru_cache(maxsize=4096)  # of 100,000 rows of `ls` most say the same
+def _duration(whole: int) -> str:
     if whole < 60:
         return f"{whole}s" if whole > 0 else "0s"
     if whole < 3600:
@@ -146,12 +151,13 @@ class Column:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: coloured by rich for a terminal, plain otherwise. Cells are escaped already."""
     console = rich_console() if len(rows) <= _MANY_ROWS else None
-    # Where the last column has no room rich leaves it out, and units of numbers: `118` for 118k.
-    *widths, _ = (_widest(cells) + 2 for cells in zip([column.heading for column in columns], *rows, strict=True))
-    if console is None or console.width < sum(widths) + _LAST_COLUMN:
-        sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
-    else:
-        console.print(rich_table(columns, rows))
+    if console is not None:
+        # Where the last column has no room rich leaves it out, and units of numbers: `118` for 118k.
+        *widths, _ = (_widest(cells) + 2 for cells in zip([column.heading for column in columns], *rows, strict=True))
+        if console.width >= sum(widths) + _LAST_COLUMN:
+            console.print(rich_table(columns, rows))
+            return
+    sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
 
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterable[str]:

@@ -147,7 +147,7 @@ def look(place: Place) -> list[Session]:
     directory = place.directory
     ends = Ends(directory, ours=place.ours)
     rules = _Rules(place)
-    with closing(Activity(directory)) as activity:
+    with directory.looked_at(), closing(Activity(directory)) as activity:
         now = time.time()
         sessions = [_session(file, directory, ends, activity, rules, now) for file in files(directory)]
     sessions.sort(key=lambda session: session.mtime)

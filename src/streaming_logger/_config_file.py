@@ -2,21 +2,29 @@
 
 Everything else reads `settings.config` anew each time, so an edit takes effect as a
 whole and at once. Only the worker calls `refresh`, once a flush interval.
+
+A copy lies in the directory itself, for the operator's command: it may be run where the
+server's file and environment are not, and must not sweep by other rules than the server.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from streaming_logger._config import Config, load
+from streaming_logger._config import SECTION, Config, load
+from streaming_logger._directory import PRIVATE, Directory
 from streaming_logger._errors import ConfigError
 from streaming_logger._log import Door
 from streaming_logger._stats import Counters
 
-__all__ = ["Settings"]
+__all__ = ["COPY", "Settings", "write_copy"]
+
+COPY = f"{PRIVATE}/settings.json"
 
 
 class Settings:
@@ -27,17 +35,17 @@ class Settings:
         self._path = None if path is None else path.absolute()  # the server may change its directory
         self._seen = self._signature()
 
-    def refresh(self, door: Door, counters: Counters) -> None:
-        """Takes over an edit of the file. A bad one changes nothing and is said once."""
+    def refresh(self, door: Door, counters: Counters) -> bool:
+        """Takes over an edit of the file; whether it did. A bad one changes nothing and is said once."""
         signature = self._signature()
         if signature == self._seen or self._path is None:
-            return
+            return False
         self._seen = signature
         if signature is None:
             counters.add(reloads_refused=1)
             text = f"{self._path} is gone"
             door.record("reload_refused", logging.ERROR, "%s; the configuration in force stays", text, text=text)
-            return
+            return False
         try:
             new = load(self._path)
         except ConfigError as error:
@@ -46,7 +54,7 @@ class Settings:
             door.record(
                 "reload_refused", logging.ERROR, "the configuration in force stays, because of %s", text, text=text
             )
-            return
+            return False
         old = self.config
         if new.directory != old.directory:
             door.say(logging.WARNING, "directory %r takes effect at the next start", new.directory)
@@ -60,6 +68,7 @@ class Settings:
                 "configuration reloaded: %s",
                 ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
             )
+        return bool(changed)
 
     def _use(self, config: Config) -> None:
         self.config = config
@@ -75,3 +84,11 @@ class Settings:
         except OSError:
             return None
         return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def write_copy(config: Config, directory: Directory) -> None:
+    """Leaves the settings in force in a directory that is ours. Never raises `OSError`: nothing depends on it."""
+    if not directory.ours:
+        return
+    with contextlib.suppress(OSError):
+        directory.put(COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())

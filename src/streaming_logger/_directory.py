@@ -10,6 +10,7 @@ directory as ours, and only what is ours is ever swept.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -192,6 +193,19 @@ class Directory:
     def rename(self, old: str, new: str) -> None:
         (source, dir_fd), (target, _) = self._at(old), self._at(new)
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Makes a small file, or puts it in the place of an older one, whole. Raises `OSError`."""
+        new = f"{name}.{os.getpid()}"
+        fd = self.open_file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            whole = os.write(fd, data) == len(data)
+        finally:
+            self.close_file(fd)
+        if not whole:
+            self.unlink(new)
+            raise OSError(errno.ENOSPC, "the disk did not take all of it", name)
+        self.rename(new, name)
 
     def touch(self, name: str) -> None:
         """Sets the mtime to now."""

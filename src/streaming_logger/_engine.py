@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from streaming_logger._clock import Clock
-from streaming_logger._config_file import Settings
+from streaming_logger._config_file import Settings, write_copy
 from streaming_logger._directory import Directory
 from streaming_logger._errors import DirectoryError
 from streaming_logger._files import OpenFiles
@@ -81,6 +81,7 @@ class Engine:
         except OSError as error:
             self.door.error("directory", "%s: %s; text waits in memory", self.directory.path, error)
         else:
+            write_copy(self.settings.config, self.directory)
             if not self.directory.can_lock:
                 self.door.say(
                     logging.WARNING,
@@ -179,7 +180,8 @@ class Engine:
 
     def _tick(self) -> Generator[None, None, None]:
         """What the worker does once a flush interval."""
-        self.settings.refresh(self.door, self.counters)
+        if self.settings.refresh(self.door, self.counters):
+            write_copy(self.settings.config, self.directory)
         yield from self.flusher.flush()
 
     def _pressed(self) -> None:

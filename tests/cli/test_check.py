@@ -161,10 +161,9 @@ def test_doctor_finds_what_the_ledger_says_of_the_last_hour(config: Path, direct
     assert "\x1b" not in run("doctor", check=1).stdout
 
 
-def test_doctor_finds_a_full_disk_and_a_full_directory(config: Path, directory: Path) -> None:
-    """Against the limits of the configuration."""
-    config.write_text('{"streaming_logs": {"min_free_disk_mb": 1e9, "max_directory_mb": 0.001}}')
-    with Server(directory) as server:
+def test_doctor_finds_a_full_disk_and_a_full_directory(directory: Path) -> None:
+    """Against the limits of the server's configuration."""
+    with Server(directory, min_free_disk_mb=1e9, max_directory_mb=0.001) as server:
         server.stream("sess_1", "x" * 5000)
         found = "".join(findings(directory, code=1))
     assert "completed files go before their time" in found

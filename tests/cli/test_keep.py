@@ -31,8 +31,8 @@ def completed(server: Server, *sessions: str, outcome: str = "completed") -> Non
 
 def test_dry_run_says_what_would_go_and_deletes_nothing(directory: Path, tmp_path: Path) -> None:
     """And the sweep then deletes exactly that."""
-    configured(tmp_path, trouble_retention_minutes=60)
-    with Server(directory) as server:
+    configured(tmp_path)
+    with Server(directory, trouble_retention_minutes=60) as server:
         completed(server, "old", "new", "kept", "ancient")
         completed(server, "bad", outcome="error")
         server.stream("active", "Hello")
@@ -50,8 +50,8 @@ def test_dry_run_says_what_would_go_and_deletes_nothing(directory: Path, tmp_pat
 
 def test_dry_run_tells_an_emergency(directory: Path, tmp_path: Path) -> None:
     """Above max_directory_mb the oldest completed files would go, by rule disk; as they then do."""
-    configured(tmp_path, max_directory_mb=0.001)
-    with Server(directory) as server:
+    configured(tmp_path)
+    with Server(directory, max_directory_mb=0.001) as server:
         for number in range(4):
             server.stream(f"sess_{number}", "x" * 400)
             server.complete_session(f"sess_{number}")
@@ -64,8 +64,8 @@ def test_dry_run_tells_an_emergency(directory: Path, tmp_path: Path) -> None:
 
 def test_emergency_rule_is_above_trouble_retention(directory: Path, tmp_path: Path) -> None:
     """No completed file outlives max_session_age_hours, the troubled ones neither."""
-    configured(tmp_path, trouble_retention_minutes=100_000)
-    with Server(directory) as server:
+    configured(tmp_path)
+    with Server(directory, trouble_retention_minutes=100_000) as server:
         completed(server, "bad", outcome="error")
         age(directory / "bad.log", 25 * 3600)
         assert listed_reason("bad") == "max_age"

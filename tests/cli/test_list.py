@@ -101,17 +101,15 @@ def test_torn_and_foreign_lines_of_the_ledger_are_skipped(directory: Path) -> No
     assert json.loads(run("stats", "--json", "--dir", directory).stdout)["ledger"]["ended"] == {"completed": 1}
 
 
-def test_ls_says_when_each_is_swept_and_by_which_rule(directory: Path, tmp_path: Path) -> None:
+def test_ls_says_when_each_is_swept_and_by_which_rule(directory: Path) -> None:
     """By the server's own policy: trouble later than the others, pinned and active never."""
-    settings = {"file_retention_minutes": 10, "trouble_retention_minutes": 60, "directory": "streams"}
-    (tmp_path / "logging_config.json").write_text(json.dumps({"streaming_logs": settings}))
-    with Server(directory) as server:
+    with Server(directory, trouble_retention_minutes=60) as server:
         for session, outcome in (("good", "completed"), ("bad", "error"), ("pinned", "completed")):
             server.stream(session, "Hello")
             server.complete_session(session, outcome=outcome)
         server.stream("live", "Hello")
-        run("pin", "pinned")
-        found = {session["id"]: session for session in json.loads(run("ls", "--json").stdout)}
+        run("pin", "pinned", "--dir", directory)
+        found = listed(directory)
     assert found["good"]["swept_in"] == pytest.approx(600, abs=30)
     assert found["bad"]["swept_in"] == pytest.approx(3600, abs=30)
     assert (found["pinned"]["swept_in"], found["pinned"]["swept_by"]) == (None, "pinned")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tools import COMMAND, Server, run
+from tools import COMMAND, Server, age, listed, run
 
 from streaming_logger.cli._main import VERBS, table
 
@@ -66,9 +66,25 @@ def test_bad_configuration_does_not_hide_a_named_directory(tmp_path: Path, direc
     with Server(directory) as server:
         server.stream("sess_1", "x")
         (tmp_path / "logging_config.json").write_text("{")
+        (directory / ".streaming_logger" / "settings.json").write_text("{")
         done = run("ls", "--dir", directory)
     assert "sess_1" in done.stdout
     assert "the defaults are assumed" in done.stderr
+
+
+def test_rules_are_those_that_the_server_left_in_the_directory(tmp_path: Path, directory: Path) -> None:
+    """Wherever the command is run; a file that is named goes before, one that lies about does not."""
+    app = tmp_path / "logging_config.json"
+    app.write_text('{"streaming_logs": {"file_retention_minutes": 20}}')
+    with Server(directory, file_retention_minutes=None, max_session_age_hours=None) as server:
+        server.stream("sess_1", "x")
+        server.complete_session("sess_1")
+        age(directory / "sess_1.log", 1e6)
+        assert listed(directory)["sess_1"]["swept_by"] == "no rule"
+        run("sweep", "--dir", directory)
+        assert (directory / "sess_1.log").exists()
+        run("sweep", "--dir", directory, "--config", app)
+        assert not (directory / "sess_1.log").exists()
 
 
 def test_directory_of_a_configuration_is_taken_from_its_own_place(tmp_path: Path) -> None:

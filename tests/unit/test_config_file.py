@@ -13,6 +13,7 @@ import pytest
 from conftest import HandClock, ManualLogger
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._config import load
+from streaming_logger._config_file import COPY
 
 
 class Watched:
@@ -151,3 +152,18 @@ def test_logger_without_a_file_watches_none(manual: Callable[..., StreamingLogge
     logger.later(10)  # type: ignore[attr-defined]
     assert logger.enabled
     assert logger._engine.settings.config == Config(min_free_disk_mb=None)
+
+
+def test_a_copy_of_what_is_in_force_lies_in_the_directory(tmp_path: Path, clock: HandClock) -> None:
+    """With what the environment said, and after each edit; never of a refused one."""
+    path = tmp_path / "logging_config.json"
+    path.write_text('{"streaming_logs": {"file_retention_minutes": 20}}')
+    logger = ManualLogger(load(path, environ={}), tmp_path / "logs", clock, path)
+    copy = tmp_path / "logs" / COPY
+    assert load(copy, environ={}) == logger._engine.settings.config
+    for text, minutes in (('{"streaming_logs": {"file_retention_minutes": 3}}', 3), ("{", 3)):
+        path.write_text(text)
+        logger.later(2)
+        assert load(copy, environ={}).file_retention_minutes == minutes
+    assert [name.name for name in copy.parent.iterdir() if name.name.startswith(copy.name)] == [copy.name]
+    logger.close()

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "_directory": {"_errors", "_names"},
     "_ledger": {"_directory"},
     "_log": {"_clock", "_ledger"},
-    "_config_file": {"_config", "_errors", "_log", "_stats"},
+    "_config_file": {"_config", "_directory", "_errors", "_log", "_stats"},
     "_store": {"_directory"},
     "_owner": {"_directory"},
     "_session": {"_latch", "_names", "_store"},  # two of them for types alone

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_logger._config import Config, load
+from streaming_logger._config_file import COPY
 from streaming_logger._directory import PRIVATE, Directory
 from streaming_logger._errors import ConfigError
 
@@ -64,22 +65,35 @@ class Place:
 def find_place(directory: str | None, config_file: str | None) -> Place:
     """The directory of `--dir`, else of the configuration in `--config`, else in ./logging_config.json.
 
-    A relative directory in a configuration is taken from the configuration's own place:
-    servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
+    Its rules are those of `--config`, else those that its server left in it, else those of
+    ./logging_config.json. A relative directory in a configuration is taken from the configuration's
+    own place: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
     """
-    path = Path(config_file or DEFAULT_FILE)
-    if config_file is not None and not path.exists():
-        raise UsageError(f"there is no configuration file {path}")
+    file = Path(config_file or DEFAULT_FILE)
+    if config_file is not None and not file.exists():
+        raise UsageError(f"there is no configuration file {file}")
+    if directory is None:
+        config = load(file)
+        path = (file.parent / config.directory).absolute()
+    else:
+        path = Path(directory).absolute()
+    if config_file is None and (left := _left_by_server(path)) is not None:
+        return Place(config=left, config_file=path / COPY, configured=True, path=path)
+    if directory is not None:
+        try:
+            config = load(file)
+        except ConfigError as error:
+            if config_file is not None:
+                raise
+            print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
+            config = Config()
+    return Place(config=config, config_file=file, configured=file.exists(), path=path)
+
+
+def _left_by_server(path: Path) -> Config | None:
+    """The settings that are in force in a directory, if its server said so."""
+    copy = path / COPY
     try:
-        config = load(path)
-    except ConfigError as error:
-        if directory is None or config_file is not None:
-            raise
-        print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
-        config = Config()
-    return Place(
-        config=config,
-        config_file=path,
-        configured=path.exists(),
-        path=(path.parent / config.directory if directory is None else Path(directory)).absolute(),
-    )
+        return load(copy, environ={}) if copy.is_file() else None
+    except (ConfigError, OSError):  # of another version, or not for this user to read
+        return None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
@@ -19,6 +21,11 @@ prometheus_client = pytest.importorskip("prometheus_client")
 from streaming_logger.integrations.prometheus import register  # noqa: E402 - after the skip
 
 DASHBOARD = Path(__file__).parents[2] / "examples" / "grafana_dashboard.json"
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Says nothing."""
 
 
 @pytest.fixture
@@ -34,7 +41,10 @@ def test_scrape_over_http_shows_what_the_logger_did(live: Callable[..., Streamin
     logger.complete_session("sess_1")
     logger.write("sess_2", "still here")
     logger.cleanup_old_sessions(0)
-    server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry=registry)
+    # start_http_server() of the oldest client that is supported gives nothing to shut down.
+    server = make_server("127.0.0.1", 0, prometheus_client.make_wsgi_app(registry), handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()

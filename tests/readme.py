@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from streaming_logger._config import describe
+from streaming_logger.cli._main import table
+from streaming_logger.integrations._metrics import METRICS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -16,7 +18,15 @@ def settings_table() -> str:
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
 
 
-GENERATED = {"settings": settings_table}
+def metrics_table() -> str:
+    rows = []
+    for metric in METRICS:
+        label = "{reason}" if metric.reasons else ""
+        rows.append(f"| `streaming_logger_{metric.name}{'_total' if metric.counter else ''}{label}` | {metric.doc} |")
+    return "\n".join(["| metric | meaning |", "|---|---|", *rows])
+
+
+GENERATED = {"settings": settings_table, "cli": table, "metrics": metrics_table}
 
 
 def with_generated_parts(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 from readme import README, with_generated_parts
@@ -13,6 +14,29 @@ def test_generated_parts_are_current() -> None:
     """`python tests/readme.py` would change nothing."""
     text = README.read_text()
     assert with_generated_parts(text) == text
+
+
+#: What says something to the log, and the place of the text among its arguments.
+_SAYING = {"say": 1, "record": 2, "error": 1, "recovered": 1}
+
+
+def said() -> set[str]:
+    """The lines of the log, as the source has them, with `…` for what varies; those for debugging left out."""
+    found = set()
+    for path in (ROOT / "src" / "streaming_logger").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SAYING:
+                text = node.args[_SAYING[node.func.attr]]
+                if isinstance(text, ast.Constant) and "logging.DEBUG" not in ast.unparse(node):
+                    found.add(re.sub(r"%[-+.\d]*[a-z]", "…", text.value))
+    return found
+
+
+def test_every_line_of_the_log_is_explained() -> None:
+    """The README's table has each of them, word for word, and no other."""
+    table = README.read_text().partition("<!-- log lines:")[2].partition("\n\n")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    assert {text for row in rows for text in re.findall(r"`(.+?)`(?=<br>|$)", row)} == said()
 
 
 def test_rooms_that_the_readme_names_exist() -> None:

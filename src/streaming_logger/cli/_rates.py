@@ -26,7 +26,7 @@ class Active:
     age: float | None
     idle: float
     rate: float | None
-    """Characters a second over the last seconds; None at the first look."""
+    """Characters a second over the last seconds; None at the first looks."""
     stalled: bool
 
 
@@ -39,18 +39,22 @@ class Look:
     """Files of sessions that ended and are still there."""
     unknown: int
     """Files that this user must not look into, active or not."""
-    rate: float
+    rate: float | None
     """Characters a second of all together."""
     gone: bool = False
     """The directory is, for now: a server makes it again when it writes."""
 
 
 class Rates:
-    """Looks again and again; remembers the sizes of the last seconds."""
+    """Looks again and again; remembers the sizes of the last seconds.
 
-    def __init__(self, directory: Directory, *, stalled_seconds: float) -> None:
+    Files grow once in `flush_seconds`: what they do in less tells no rate, but 0 or far too much.
+    """
+
+    def __init__(self, directory: Directory, *, stalled_seconds: float, flush_seconds: float) -> None:
         self._directory = directory
         self._stalled_seconds = stalled_seconds
+        self._flush_seconds = min(flush_seconds, WINDOW_SECONDS)
         self._activity = Activity(directory)
         # By file and inode: (monotonic time, size) at the looks within the window; characters a byte.
         self._sizes: dict[tuple[str, tuple[int, int]], deque[tuple[float, int]]] = {}
@@ -80,7 +84,8 @@ class Rates:
             active.append(self._active(file, state, sizes[key], wall))
         self._sizes = sizes
         self._ratios = {key: ratio for key, ratio in self._ratios.items() if key in sizes}
-        rate = sum(session.rate or 0.0 for session in active)
+        known = [session.rate for session in active if session.rate is not None]
+        rate = sum(known) if known or not active else None
         return Look(sessions=active, ended=ended, unknown=unknown, rate=rate)
 
     def _remembered(self, key: tuple[str, tuple[int, int]], now: float, size: int) -> deque[tuple[float, int]]:
@@ -96,7 +101,7 @@ class Rates:
         name, id_, found = file
         (then, before), (now, size) = past[0], past[-1]
         rate = None
-        if now > then:
+        if now - then >= self._flush_seconds:
             rate = (size - before) / (now - then)
             if rate:
                 rate *= self._ratio(name, found.identity)

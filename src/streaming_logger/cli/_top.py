@@ -53,12 +53,13 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _top(args: Namespace) -> int:
     place = find_place(args.dir, args.config).must_exist()
-    rates = Rates(place.directory, stalled_seconds=args.stalled)
+    flush = place.config.flush_interval_seconds
+    rates = Rates(place.directory, stalled_seconds=args.stalled, flush_seconds=flush)
     delay = max(0.1, args.delay)
     view = _View(args.sort, str(place.path))
     try:
         if args.json or not sys.stdout.isatty() or not Screen.possible:
-            _print_looks(view, rates, delay, args.count or 1, json=args.json)
+            _print_looks(view, rates, delay, args.count or 1, first=max(delay, min(flush, 10.0)), json=args.json)
         else:
             _live(view, rates, delay, args.count)
     except KeyboardInterrupt:
@@ -68,11 +69,11 @@ def _top(args: Namespace) -> int:
     return OK
 
 
-def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: bool) -> None:
+def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, first: float, json: bool) -> None:
     """For a pipe: so many looks, one below the other. The first only makes the second tell rates."""
     rates.look()
-    for _ in range(count):
-        time.sleep(delay)
+    for number in range(count):
+        time.sleep(delay if number else first)
         look = rates.look()
         if json:
             print(as_json(asdict(look)), flush=True)
@@ -118,7 +119,7 @@ class _View:
             f"{time.strftime('%H:%M:%S')}  {len(look.sessions):,} active"
             f"{f', {stalled:,} STALLED' if stalled else ''}, {look.ended:,} ended, "
             f"{f'{look.unknown:,} unknown, ' if look.unknown else ''}"
-            f"{look.rate:,.0f} char/s  {self._path}"
+            f"{'-' if look.rate is None else f'{look.rate:,.0f}'} char/s  {self._path}"
         )
 
     def rows(self, sessions: list[Active], limit: int | None = None) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Measures this library and its peers side by side: `python tests/benchmarks` (about 15 minutes).
+"""Measures this library and its peers side by side: `python tests/benchmarks` (about half an hour).
 
 Needs `pip install -e '.[bench]'`; a peer that is not installed is left out and named.
 """
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), help="these sections, and no growth")
     parser.add_argument("--rounds", type=int, help="of each measure; 7 is what figures are quoted from")
     parser.add_argument("--directory", type=Path, help="where files are written (default: for temporary files)")
-    parser.add_argument("--readme", action="store_true", help="write the README's table")
+    parser.add_argument("--readme", action="store_true", help="write the README's tables and its plot of the growth")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table, as for the README, to a file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the growth as a PNG")
     options = parser.parse_args()
@@ -47,6 +47,9 @@ def main() -> None:
         print(parts[-1])
         if options.plot:
             report.plot(options.plot, by_sessions, by_files)
+        if options.readme:
+            report.plot(report.README_PLOT, by_sessions, by_files)
+            parts.append(report.README_IMAGE)
     text = "\n\n".join(parts)
     if options.markdown:
         options.markdown.write_text(text + "\n", encoding="utf-8")

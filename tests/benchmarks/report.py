@@ -12,8 +12,22 @@ from pathlib import Path
 
 from goals import Row
 
-__all__ = ["as_markdown", "as_text", "environment", "growth_table", "plot", "write_readme"]
+__all__ = [
+    "README_IMAGE",
+    "README_PLOT",
+    "as_markdown",
+    "as_text",
+    "environment",
+    "growth_table",
+    "plot",
+    "write_readme",
+]
 
+_ROOT = Path(__file__).parents[2]
+README_PLOT = Path(__file__).with_name("growth.png")
+README_IMAGE = (
+    f"![growth: the cost of a call by sessions, of a sweep by files]({README_PLOT.relative_to(_ROOT).as_posix()})"
+)
 _WORDS = {True: "met", False: "not met", None: ""}
 
 
@@ -92,7 +106,7 @@ def plot(path: Path, by_sessions: dict[int, float], by_files: dict[int, float]) 
 
 def write_readme(text: str) -> None:
     """Puts the text between the README's marks."""
-    readme = Path(__file__).parents[2] / "README.md"
+    readme = _ROOT / "README.md"
     old = readme.read_text(encoding="utf-8")
     pattern = re.compile(r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)", re.DOTALL)
     new, found = pattern.subn(lambda match: match[1] + text + "\n" + match[2], old)

@@ -147,17 +147,19 @@ class SessionTable:
     def take_loose(self, sessions: Iterable[Session]) -> list[Session]:
         """The everyday case of `take`, for many sessions under one lock: makes what is loose their
         `unwritten`, where nothing else waits. Returns the sessions for which it did."""
-        taken, chunks = [], []
+        taken = []
+        chunks = 0
         with self.lock:
             for session in sessions:
-                if not session.blocks and not session.gap and not session.unwritten:
-                    loose = session[:]
-                    del session[: len(loose)]
-                    taken.append(session)
-                    chunks.append(loose)
-            self.chunks_seen += sum(map(len, chunks))
-        for session, loose in zip(taken, chunks, strict=True):
-            session.unwritten = "".join(loose).encode("utf-8", "backslashreplace")
+                if session.blocks or session.gap or session.unwritten:
+                    continue
+                loose = session[:]
+                count = len(loose)
+                del session[:count]
+                chunks += count
+                session.unwritten = "".join(loose).encode("utf-8", "backslashreplace")
+                taken.append(session)
+            self.chunks_seen += chunks
         return taken
 
     def take(self, session: Session) -> bytes:

@@ -312,10 +312,4 @@ class StreamingLogger:
         engine.worker.ensure()
 
     def _sweep(self, policy: Policy | None) -> SweepReport:
-        slices = self._engine_here().sweeper.sweep(policy)
-        while True:
-            try:
-                next(slices)
-            except StopIteration as end:
-                report: SweepReport = end.value
-                return report
+        return self._engine_here().sweeper.sweep_at_once(policy)

@@ -73,6 +73,16 @@ class Sweeper:
         finally:
             self._store.directory.close_file(lock)
 
+    def sweep_at_once(self, policy: Policy | None = None, *, ahead: bool = False) -> SweepReport:
+        """All slices of `sweep`, one after the other."""
+        slices = self.sweep(policy, ahead=ahead)
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                report: SweepReport = end.value
+                return report
+
     def sweep(self, policy: Policy | None = None, *, ahead: bool = False) -> Generator[None, None, SweepReport]:
         """One sweep, in slices. A policy of its own (`cleanup_old_sessions`) knows no emergencies.
 

@@ -8,13 +8,12 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from peers import Ours
 from text import ids, numbered, verify
-
-from streaming_logger import SweepReport
 
 __all__ = ["complete", "flush", "imports", "look", "make_files", "memory", "sweep"]
 
@@ -76,25 +75,16 @@ def sweep(candidate: str, room: Path, *, expired: bool, known: bool = False) -> 
         assert done.stdout == b""
     else:
         ours = Ours(room, [])
+        once = partial(ours.logger._engine.sweeper.sweep_at_once, ahead=known)
         if known:
-            _by_worker(ours)
+            once()
         begun = time.perf_counter()
-        report = _by_worker(ours) if known else ours.logger.cleanup_completed_files()
+        report = once()
         seconds = time.perf_counter() - begun
         ours.close()
         assert report.deleted == (files if expired else 0), report
     assert _count(room) == (0 if expired else files)
     return {"seconds": seconds, "us": seconds / files * 1e6}
-
-
-def _by_worker(ours: Ours) -> SweepReport:
-    slices = ours.logger._engine.sweeper.sweep(ahead=True)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            report: SweepReport = end.value
-            return report
 
 
 def look(candidate: str, room: Path) -> dict[str, float]:

@@ -33,13 +33,7 @@ def backdate(logger: ManualLogger, path: Path, age: float) -> Path:
 def sweep(logger: ManualLogger, later: float = 0.0) -> SweepReport:
     """What the worker's sweep does when so many seconds have passed."""
     logger.clock.forward(later)
-    slices = logger._engine.sweeper.sweep(ahead=True)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            report: SweepReport = end.value
-            return report
+    return logger._engine.sweeper.sweep_at_once(ahead=True)
 
 
 def test_nothing_is_looked_at_while_nothing_can_be_due(manual: Make) -> None:

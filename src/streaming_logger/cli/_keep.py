@@ -84,13 +84,7 @@ def _swept(place: Place) -> SweepReport:
     door = Door(clock, Ledger(directory))
     try:
         directory.open()
-        sweep = Sweeper(Store(directory), Settings(place.config), Counters(), clock, door).sweep()
-        while True:
-            try:
-                next(sweep)
-            except StopIteration as end:
-                report: SweepReport = end.value
-                return report
+        return Sweeper(Store(directory), Settings(place.config), Counters(), clock, door).sweep_at_once()
     except DirectoryError as refusal:
         raise UsageError(place.whose() or str(refusal)) from refusal
     finally:

@@ -21,7 +21,7 @@ from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Session
 from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._table import GIL, LONG_CHUNK, LONG_PART
+from streaming_logger._table import GIL, LONG_CHUNK
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -88,7 +88,7 @@ class StreamingLogger:
                 return self._write_slowly(session_id, chunk)
             session.append(chunk)
             if len(chunk) >= LONG_CHUNK:
-                session.join_at -= len(chunk) // LONG_PART
+                session.join_at -= len(chunk) // LONG_CHUNK
             if len(session) < session.join_at:
                 return None
             return self._join(session)
@@ -296,7 +296,7 @@ class StreamingLogger:
             chunk = "".join((chunk,))  # an exact str: what a subclass overrides must not run in the worker
         session = engine.table.append(session_id, chunk)
         if len(chunk) >= LONG_CHUNK:
-            session.join_at -= len(chunk) // LONG_PART
+            session.join_at -= len(chunk) // LONG_CHUNK
         if len(session) >= session.join_at:
             engine.table.join(session)
         if engine.closed:
@@ -306,7 +306,7 @@ class StreamingLogger:
             _process.close_with_multiprocessing()
 
     def _join(self, session: Session) -> None:
-        """Every 64th chunk of a session, sooner for long ones: keeps memory small, and sees that a worker runs."""
+        """Once in 64 to 512 chunks of a session: keeps memory small, and sees that a worker runs."""
         engine = self._engine_here()
         engine.table.join(session)
         engine.worker.ensure()

@@ -28,17 +28,19 @@ from streaming_logger._latch import Latch, held_here
 from streaming_logger._session import Session, encode, marker
 from streaming_logger._stats import Counters
 
-__all__ = ["GIL", "JOIN_AT", "LONG_CHUNK", "LONG_PART", "SessionTable"]
+__all__ = ["GIL", "JOIN_AT", "JOIN_AT_OF_FEW", "LONG_CHUNK", "SessionTable"]
 
 #: Whether this interpreter has the lock that makes a lookup followed by an append atomic. In a
 #: free-threaded one each dict and list operation is still atomic by itself, so the rest carries over.
 GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
-#: A session's loose chunks are joined when there are so many: 64 bytes a chunk become 9.
+#: A session's loose chunks are joined when there are so many: 64 bytes a chunk become 9. Joining is the
+#: slowest that a write can be, so it is done seldom while there are few sessions to hold loose chunks.
 JOIN_AT = 64
-#: A chunk of so many characters counts as one more for each LONG_PART, so that what is loose stays under 64 K.
-LONG_CHUNK = 1024
-LONG_PART = 256
+JOIN_AT_OF_FEW = 512
+_FEW = 1000
+#: A chunk counts as one more for each so many characters, lest long ones hide from the bound.
+LONG_CHUNK = 128
 #: A session that holds no more than this may use the last eighth of the memory, so that
 #: one stuck stream that fills the rest cannot make the others lose theirs.
 _MODEST = 64 * 1024
@@ -77,7 +79,7 @@ class SessionTable:
                 try:
                     session = self.live[session_id]
                 except KeyError:  # new, or completed in this very moment
-                    session = Session(session_id, self._clock.monotonic(), JOIN_AT)
+                    session = Session(session_id, self._clock.monotonic(), self._join_at)
                     self.live.setdefault(session_id, session)
                     continue
                 session.append(chunk)
@@ -249,6 +251,10 @@ class SessionTable:
     def _known(self, unfinished: Iterable[Session]) -> set[Session]:
         return {*self.live.copy().values(), *self.closing.copy().values(), *self.ended.copy(), *unfinished}
 
+    @property
+    def _join_at(self) -> int:
+        return JOIN_AT_OF_FEW if len(self.live) <= _FEW else JOIN_AT
+
     # -- under the lock --------------------------------------------------------------
 
     def _join(self, session: Session) -> int:
@@ -257,7 +263,7 @@ class SessionTable:
         if not loose:
             return 0
         del session[: len(loose)]
-        session.join_at = JOIN_AT
+        session.join_at = self._join_at
         self.chunks_seen += len(loose)
         text = "".join(loose)
         data = encode(text)

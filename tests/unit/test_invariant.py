@@ -22,7 +22,7 @@ from conftest import HandClock, ManualLogger
 from streaming_logger import Config
 from streaming_logger._session import Session
 from streaming_logger._store import OpenFile, Store
-from streaming_logger._table import JOIN_AT, LONG_CHUNK
+from streaming_logger._table import JOIN_AT_OF_FEW, LONG_CHUNK
 
 IDS = st.sampled_from(["a", "b/c", "sess_3"])
 GAP = re.compile(r"\[streaming_logger: ([\d,]+) characters dropped: buffer full\]")
@@ -135,7 +135,7 @@ class Lives(RuleBasedStateMachine):
         """What is counted exceeds the setting by no more than the loose chunks that a flush took up."""
         table = self.engine.table
         limit = self.engine.settings.config.max_buffer_mb * 1_000_000
-        assert 0 <= table.held <= limit + len(self.written) * JOIN_AT * LONG_CHUNK * 3
+        assert 0 <= table.held <= limit + len(self.written) * JOIN_AT_OF_FEW * LONG_CHUNK * 3
         assert self.logger.stats().chunks_written == self.number
 
     def teardown(self) -> None:

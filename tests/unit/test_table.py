@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ManualLogger, logs
 from streaming_logger._session import Session, encode, marker
-from streaming_logger._table import JOIN_AT, LONG_CHUNK
+from streaming_logger._table import JOIN_AT, JOIN_AT_OF_FEW, LONG_CHUNK
 
 Make = Callable[..., ManualLogger]
 
@@ -22,28 +22,42 @@ def session_of(logger: ManualLogger, session_id: str) -> Session:
 
 
 def test_loose_chunks_are_joined(manual: Make) -> None:
-    """64 bytes a chunk become a few: at most 63 stay loose."""
+    """64 bytes a chunk become a few: at most 511 stay loose."""
     logger = manual()
-    for _ in range(10 * JOIN_AT + 5):
+    for _ in range(10 * JOIN_AT_OF_FEW + 5):
         logger.write("s", "ab")
     session = session_of(logger, "s")
-    assert len(session) < JOIN_AT
-    assert "".join(session.text_buffered()) == "ab" * (10 * JOIN_AT + 5)
-    assert logger.stats().bytes_buffered == 2 * (10 * JOIN_AT + 5)
+    assert len(session) < JOIN_AT_OF_FEW
+    assert "".join(session.text_buffered()) == "ab" * (10 * JOIN_AT_OF_FEW + 5)
+    assert logger.stats().bytes_buffered == 2 * (10 * JOIN_AT_OF_FEW + 5)
 
 
-@pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 8 * LONG_CHUNK, 100 * LONG_CHUNK])
-def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) -> None:
-    """63 chunks and 64 K characters at the most hide from the bound; the longer the chunks, the fewer."""
+def test_with_many_sessions_fewer_chunks_stay_loose(manual: Make) -> None:
+    """Above 1,000 sessions at most 63 each: it is their sum that must stay small."""
     logger = manual()
-    for number in range(1, 200):
+    for _ in range(200):
+        for number in range(1001):
+            logger.write(f"s{number}", "ab")
+    loose = [len(session) for session in logger._engine.table.live.values()]
+    assert max(loose[1:]) < JOIN_AT_OF_FEW
+    for _ in range(JOIN_AT_OF_FEW):
+        for number in range(1001):
+            logger.write(f"s{number}", "ab")
+    assert max(len(session) for session in logger._engine.table.live.values()) < JOIN_AT
+
+
+@pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 2 * LONG_CHUNK - 1, 8 * LONG_CHUNK, 999 * LONG_CHUNK])
+def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) -> None:
+    """511 chunks and 64 K characters at the most hide from the bound; the longer the chunks, the fewer."""
+    logger = manual(max_buffer_mb=1000)
+    for number in range(1, 1200):
         logger.write("s", "x" * size)
-        assert number * size - logger._engine.table.held < JOIN_AT * LONG_CHUNK
-        assert len(session_of(logger, "s")) < JOIN_AT
+        assert number * size - logger._engine.table.held <= JOIN_AT_OF_FEW * LONG_CHUNK
+        assert len(session_of(logger, "s")) < JOIN_AT_OF_FEW
 
 
 def test_while_the_lock_is_taken_writers_come_by_seldom(manual: Make) -> None:
-    """Every 64th chunk, not every chunk after the 64th; and what they left is joined when it is free."""
+    """At every 64th chunk, not at each; and what they left is joined when it is free."""
     logger = manual()
     table = logger._engine.table
     taken, done = threading.Event(), threading.Event()
@@ -56,35 +70,37 @@ def test_while_the_lock_is_taken_writers_come_by_seldom(manual: Make) -> None:
     thread = threading.Thread(target=take)
     thread.start()
     taken.wait()
-    for number in range(1, 200):
+    for _ in range(JOIN_AT_OF_FEW):
         logger.write("s", "x")
-        assert session_of(logger, "s").join_at - number <= JOIN_AT
-    assert len(session_of(logger, "s")) == 199
+    for number in range(JOIN_AT_OF_FEW + 1, 2 * JOIN_AT_OF_FEW):
+        logger.write("s", "x")
+        assert 0 < session_of(logger, "s").join_at - number <= JOIN_AT
+    assert len(session_of(logger, "s")) == 2 * JOIN_AT_OF_FEW - 1
     done.set()
     thread.join()
     for _ in range(JOIN_AT):
         logger.write("s", "x")
     assert len(session_of(logger, "s")) < JOIN_AT
-    assert session_of(logger, "s").join_at == JOIN_AT
+    assert session_of(logger, "s").join_at == JOIN_AT_OF_FEW
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
     """What found no room is counted by reason and stands in the file as one marker, where it is missing."""
-    logger = manual(max_buffer_mb=0.1)
-    logger.write("s", "a" * 50_000)
+    logger = manual(max_buffer_mb=1)
+    logger.write("s", "a" * 100_000)
     for _ in range(30):
-        logger.write("s", "b" * 16_384)
-    assert logger._engine.table.held <= 100_000
+        logger.write("s", "b" * 65_536)
+    assert logger._engine.table.held <= 1_000_000
     stats = logger.stats()
     (dropped,) = stats.dropped_characters.values()
-    kept = 30 - dropped // 16_384
+    kept = 30 - dropped // 65_536
     assert kept > 0
     logger.run_pending()
     logger.later(2)
     logger.write("s", "after")
     logger.later(2)
     text = logs(logger.base_dir)["s"]
-    assert text == "a" * 50_000 + "b" * 16_384 * kept + marker(dropped).decode() + "after"
+    assert text == "a" * 100_000 + "b" * 65_536 * kept + marker(dropped).decode() + "after"
     assert logger.stats().bytes_buffered == 0
     assert logger.health().status == "failing"
 
@@ -111,12 +127,12 @@ def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
 
 def test_memory_pressure_brings_the_flush_forward(manual: Make) -> None:
     """At a quarter of the bound the worker gets an order; it does not wait for its interval."""
-    logger = manual(max_buffer_mb=0.1)
+    logger = manual(max_buffer_mb=1)
     logger.run_pending()
     for _ in range(20):
-        logger.write("s", "x" * 2000)
+        logger.write("s", "x" * 20_000)
     logger.run_pending()
-    assert logs(logger.base_dir)["s"] == "x" * 40_000
+    assert logs(logger.base_dir)["s"] == "x" * 400_000
 
 
 def test_chunks_are_counted_exactly(manual: Make) -> None:
@@ -172,11 +188,11 @@ def test_million_chunks_cost_linear_time(manual: Make) -> None:
 def test_session_buffers_show_what_waits_in_order(manual: Make) -> None:
     """Blocks first, loose chunks behind, nothing decoded apart."""
     logger = manual()
-    text = "".join(chr(0x4E00 + number) for number in range(100))
+    text = "".join(chr(0x4E00 + number) for number in range(JOIN_AT_OF_FEW + 50))
     for character in text:
         logger.write("s", character)
     assert "".join(logger.session_buffers["s"]) == text
-    assert re.fullmatch(r".{64}", logger.session_buffers["s"][0])
+    assert re.fullmatch(rf".{{{JOIN_AT_OF_FEW}}}", logger.session_buffers["s"][0])
 
 
 @pytest.mark.parametrize("outcome", ["completed", "error"])

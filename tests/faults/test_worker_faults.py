@@ -30,17 +30,17 @@ def kill_worker(logger: StreamingLogger) -> None:
 
 
 def test_killed_worker_is_replaced_and_nothing_is_lost(live: Make) -> None:
-    """An endless stream notices within 64 chunks; a completion at once."""
+    """An endless stream notices within 512 chunks; a completion, or another stream, at once."""
     logger = live(flush_interval_seconds=0.01)
     logger.write("s", "0;")
     kill_worker(logger)
     assert not logger.stats().worker_alive
-    for number in range(1, 200):
+    for number in range(1, 600):
         logger.write("s", f"{number};")
     assert logger.stats().worker_alive, "the stream itself started a new one"
     kill_worker(logger)
     logger.complete_session("s")
-    assert logs(logger.base_dir) == {"s": "".join(f"{number};" for number in range(200))}
+    assert logs(logger.base_dir) == {"s": "".join(f"{number};" for number in range(600))}
     assert logger.stats().worker_restarts == 2
 
 

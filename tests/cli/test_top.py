@@ -150,7 +150,7 @@ def test_top_outlives_its_directory(directory: Path) -> None:
 
 def test_top_for_a_pipe_is_plain_and_ends(directory: Path) -> None:
     """One look, without an escape sequence; JSON has the same."""
-    with Server(directory) as server:
+    with Server(directory, flush_interval_seconds=0.1) as server:
         server.stream("sess_1", "x")
         plain = run("top", "--dir", directory, "-d", "0.1").stdout
         looks = run("top", "--json", "--dir", directory, "-d", "0.1", "-c", "2").stdout.splitlines()
@@ -161,7 +161,8 @@ def test_top_for_a_pipe_is_plain_and_ends(directory: Path) -> None:
 
 def test_top_shows_the_sessions_of_all_processes(directory: Path) -> None:
     """Parked ones too; a killed process's are gone."""
-    with Server(directory, max_open_files=1) as one, Server(directory) as two:
+    often = {"flush_interval_seconds": 0.1}  # top waits for one before it tells a rate
+    with Server(directory, max_open_files=1, **often) as one, Server(directory, **often) as two:
         one.stream("sess_a", "x")
         one.stream("sess_b", "x")
         two.stream("sess_c", "x")

@@ -264,6 +264,8 @@ with open_logger(flush_interval_seconds=0.05, max_open_files=1000) as logger:
     for number in range(count):
         logger.write(f"s{number}", "0;")
     logger.flush()
+    while not logger.stats().sweeps:
+        time.sleep(0.01)  # the worker's first sweep has descriptors, which it would give back too late
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     try:

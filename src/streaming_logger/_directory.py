@@ -70,7 +70,7 @@ class Directory:
         made = _make_levels(self.path)
         if not self.path.is_dir():
             raise DirectoryError(f"{self.path} is not a directory; move it away or set another `directory`")
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
+        fd = self._descriptor()
         try:
             found = os.stat(self.path if fd is None else fd)
             _refuse_unsafe(self.path, found)
@@ -90,7 +90,7 @@ class Directory:
     @contextlib.contextmanager
     def looked_at(self) -> Iterator[None]:
         """For a look from outside: nothing is made, marked or refused, and all names are those of one directory."""
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
+        self._fd = self._descriptor()
         try:
             yield
         finally:
@@ -240,6 +240,9 @@ class Directory:
     def scan(self) -> os._ScandirIterator[str]:
         """All entries; the caller closes the iterator."""
         return os.scandir(self.path if self._fd is None else self._fd)
+
+    def _descriptor(self) -> int | None:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
 
     def _at(self, name: str) -> tuple[str, int | None]:
         """(path, dir_fd) of a name in here, for the calls of `os`."""

@@ -208,7 +208,7 @@ def _history(args: Namespace) -> int:
     events: Iterable[dict[str, Any]] = _events(place)
     if args.id is not None:
         events = _of_one(list(events), args.id)
-    # Sorted: two threads of a server may append their lines the other way round.
+    # Sorted: two processes may append their lines the other way round.
     shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
     if args.json:
         print_json_lines(shown)

@@ -54,7 +54,8 @@ class Rates:
     def __init__(self, directory: Directory, *, stalled_seconds: float, flush_seconds: float) -> None:
         self._directory = directory
         self._stalled_seconds = stalled_seconds
-        self._flush_seconds = min(flush_seconds, WINDOW_SECONDS)
+        self.first_seconds = min(flush_seconds, WINDOW_SECONDS)
+        """So long after the first look there are rates."""
         self._activity = Activity(directory)
         # By file and inode: (monotonic time, size) at the looks within the window; characters a byte.
         self._sizes: dict[tuple[str, tuple[int, int]], deque[tuple[float, int]]] = {}
@@ -101,7 +102,7 @@ class Rates:
         name, id_, found = file
         (then, before), (now, size) = past[0], past[-1]
         rate = None
-        if now - then >= self._flush_seconds:
+        if now - then >= self.first_seconds:
             rate = (size - before) / (now - then)
             if rate:
                 rate *= self._ratio(name, found.identity)

@@ -59,7 +59,7 @@ def _top(args: Namespace) -> int:
     view = _View(args.sort, str(place.path))
     try:
         if args.json or not sys.stdout.isatty() or not Screen.possible:
-            _print_looks(view, rates, delay, args.count or 1, first=max(delay, min(flush, 10.0)), json=args.json)
+            _print_looks(view, rates, delay, args.count or 1, json=args.json)
         else:
             _live(view, rates, delay, args.count)
     except KeyboardInterrupt:
@@ -69,11 +69,11 @@ def _top(args: Namespace) -> int:
     return OK
 
 
-def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, first: float, json: bool) -> None:
+def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: bool) -> None:
     """For a pipe: so many looks, one below the other. The first only makes the second tell rates."""
     rates.look()
     for number in range(count):
-        time.sleep(delay if number else first)
+        time.sleep(delay if number else max(delay, rates.first_seconds))
         look = rates.look()
         if json:
             print(as_json(asdict(look)), flush=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from pathlib import Path
 
 from streaming_logger._config import Config, load
@@ -14,18 +12,9 @@ from streaming_logger._logger import DEFAULT_CONFIG_FILE, StreamingLogger
 
 __all__ = ["get_streaming_logger"]
 
-_default: StreamingLogger | None = None
-_default_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """In a forked child: the thread that may have held it is not there any more."""
-    global _default_lock
-    _default_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+# One entry at most. No lock: a log handler, a signal handler or a finalizer may ask for the logger
+# while this thread makes it. Each makes one, without any effect; `setdefault`, one step, picks one.
+_published: dict[str, StreamingLogger] = {}
 
 
 def get_streaming_logger() -> StreamingLogger:
@@ -37,27 +26,27 @@ def get_streaming_logger() -> StreamingLogger:
     >>> get_streaming_logger() is get_streaming_logger()
     True
     """
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = _forgiving()
-        return _default
+    return _published.get("default") or _publish()
 
 
-def _forgiving() -> StreamingLogger:
+def _publish() -> StreamingLogger:
     path = Path(DEFAULT_CONFIG_FILE)
     problem: Exception | None = None
     try:
         settings = Settings(load(path), path)
     except ConfigError as error:
         problem, settings = error, Settings(Config(), path)
-    logger = StreamingLogger.__new__(StreamingLogger)
-    logger._begin(settings, None)
-    door = logger._engine.door
+    made = StreamingLogger.__new__(StreamingLogger)
+    made._begin(settings, None)
+    logger = _published.setdefault("default", made)
+    if logger is not made:
+        made._finalizer.detach()
+        return logger
+    events = logger._engine.door
     if problem is not None:
-        door.say(logging.ERROR, "the defaults are used, because of %s", problem)
+        events.say(logging.ERROR, "the defaults are used, because of %s", problem)
     try:
         logger._open_directory()
     except DirectoryError as refusal:
-        door.say(logging.ERROR, "nothing is written before this is mended: %s", refusal)
+        events.say(logging.ERROR, "nothing is written before this is mended: %s", refusal)
     return logger

@@ -14,13 +14,13 @@ from streaming_logger._directory import Directory
 from streaming_logger._errors import DirectoryError
 from streaming_logger._files import OpenFiles
 from streaming_logger._flusher import Flusher
-from streaming_logger._latch import Latch
 from streaming_logger._ledger import Ledger
 from streaming_logger._log import Door
 from streaming_logger._owner import OwnerFile
-from streaming_logger._stats import Counters, Health, Stats
+from streaming_logger._stats import FULL, Counters, Health, Stats
 from streaming_logger._store import Store
 from streaming_logger._sweeper import Sweeper
+from streaming_logger._sync import OneShotEvent
 from streaming_logger._table import SessionTable
 from streaming_logger._worker import Task, Worker
 
@@ -44,12 +44,13 @@ class Engine:
         self.settings = settings
         self.clock = clock
         self.closed = False
+        self._close_done = False
         self.counters = Counters()
         self.directory = Directory(path, adopt=settings.config.adopt)
         self.door = Door(clock, Ledger(self.directory))
         self.store = Store(self.directory)
         self.owner = OwnerFile(self.directory)
-        self.table = SessionTable(settings, self.counters, clock, self._pressed)
+        self.table = SessionTable(settings, self.counters, clock, self._on_high_water)
         self.files = OpenFiles(self.store, self.owner, settings, self.counters, clock, self.door)
         self.flusher = Flusher(
             self.table,
@@ -68,7 +69,6 @@ class Engine:
         flush.started = clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: settings.config.cleanup_interval_seconds)
         self.worker = Worker([flush, self._sweep], clock, self.door, self.counters)
-        self._relieving = False
 
     def open(self) -> None:
         """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
@@ -127,13 +127,18 @@ class Engine:
         return answered
 
     def close(self) -> None:
-        """Writes everything, ends the thread; bounded in time, and harmless twice."""
-        if self.closed or self.pid != os.getpid():
+        """Writes everything, ends the thread; bounded in time, and harmless twice.
+
+        One that was interrupted is done again from its beginning.
+        """
+        if self._close_done or self.pid != os.getpid():
             return
         self.closed = True  # from here on writers do not buffer
         answered = self.release()
         if self.worker.stop(WAIT_SECONDS if answered else 0.0):
             self.directory.close()  # a sweep that was due before the thread ended may have opened it again
+        # From within the worker's own work, or a signal handler inside it, nothing was done yet.
+        self._close_done = not self.worker.is_current
 
     def forget_in_child(self) -> None:
         """After a fork, in the child: the parent writes what was buffered, and keeps its locks."""
@@ -155,7 +160,7 @@ class Engine:
     def health(self) -> Health:
         """Failing: text was dropped in the last minute, or no worker can run. Degraded: any other fault."""
         faults = self.door.faults()
-        if self.table.drops_unreported:  # by the worker, which a hung disk holds up
+        if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk holds it up
             faults["dropped"] = "text is being dropped: the buffers are full"
         failing = "dropped" in faults or self.worker.inline
         return Health(status="failing" if failing else "degraded" if faults else "ok", reasons=tuple(faults.values()))
@@ -184,17 +189,9 @@ class Engine:
             write_copy(self.settings.config, self.directory)
         yield from self.flusher.flush()
 
-    def _pressed(self) -> None:
-        """Memory fills faster than the flush interval drains it: flush now, and as long as that helps."""
-        if self._relieving:
-            return
-        self._relieving = True
-        self.worker.submit(self._relieve)
-
-    def _relieve(self) -> None:
-        self._relieving = False
-        if self.flusher.flush_all() and self.table.pressed:
-            self._pressed()
+    def _on_high_water(self) -> None:
+        """Memory fills faster than the flush interval drains it: flush now."""
+        self.worker.submit(self.flusher.flush_all)
 
     def _disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""
@@ -203,13 +200,13 @@ class Engine:
 
     def _ordered(self, work: Callable[[], object], seconds: float) -> bool:
         """Has the worker do something; whether it was done in time."""
-        latch = Latch()
+        done = OneShotEvent()
 
         def order() -> None:
             try:
                 work()
             finally:
-                latch.ring()
+                done.set()
 
         self.worker.submit(order)
-        return self.worker.wait(latch, seconds)
+        return self.worker.wait(done, seconds)

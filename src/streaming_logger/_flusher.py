@@ -19,8 +19,8 @@ from streaming_logger._config_file import Settings
 from streaming_logger._files import OpenFiles
 from streaming_logger._log import Door
 from streaming_logger._owner import OwnerFile
-from streaming_logger._session import Session
-from streaming_logger._stats import Counters
+from streaming_logger._session import Completion, Session
+from streaming_logger._stats import FULL, Counters
 from streaming_logger._store import BusyError, QuarantinedError, Removal, Store
 from streaming_logger._table import SessionTable
 
@@ -32,7 +32,7 @@ _SLICE = 64
 _FIRST_RETRY_SECONDS = 0.02
 #: ... and so often when the process ends: 2 s.
 _LAST_TRIES = 100
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Flusher:
@@ -65,8 +65,8 @@ class Flusher:
         self._door = door
         self._delete_at_completion = delete_at_completion
         self._disk_full = disk_full
-        # By session id: completed turns whose bytes the disk has not taken yet, in order.
-        self._unfinished: dict[str, deque[Session]] = {}
+        # By session id: ended turns whose text is not in the file yet, in order.
+        self._unfinished: dict[str, deque[Completion]] = {}
         # Flushes in a row that met a busy file, and whether this one did.
         self._busy_attempts = 0
         self._busy_now = False
@@ -92,8 +92,12 @@ class Flusher:
     def flush(self) -> Iterator[None]:
         """Writes what waits, session by session, in slices; abandons those that have gone silent."""
         self._files.look_at_directory()
-        self.complete_ended()
+        written_before = self._total_written + self._written
         busy_before, self._busy_now = self._busy_attempts, False
+        # First the live sessions, then the ended turns: an older turn of a session that is live now
+        # stands in the queue by then, so that its text is written first.
+        sessions = iter(list(self._table.live.values()))
+        self.complete_ended()
         for session_id in list(self._unfinished):
             if session_id in self._unfinished:
                 self._finish(session_id)
@@ -101,11 +105,10 @@ class Flusher:
         config = self._settings.config
         patience = float("inf") if config.idle_timeout_minutes is None else config.idle_timeout_minutes * 60
         now = self._clock.monotonic()
-        sessions = iter(list(self._table.live.values()))
         while part := list(islice(sessions, _SLICE)):
             self._flush_slice(part, now)
             for session in part:
-                if now - session.last_write > patience and not session.dirty:
+                if now - session.last_write > patience and not session:
                     self._end_from_within(session, "abandoned")
                 if not config.enabled:
                     self._end_from_within(session, "disabled")
@@ -113,33 +116,31 @@ class Flusher:
             yield
         self._busy_attempts = busy_before + 1 if self._busy_now else 0
         self._report(flushes=1)
+        if self._total_written > written_before:
+            self._table.progress += 1
 
-    def flush_all(self) -> int:
-        """A whole flush at once; the bytes written."""
-        before = self._total_written
+    def flush_all(self) -> None:
+        """A whole flush at once."""
         for _ in self.flush():
             pass
-        return self._total_written - before
 
     def complete_ended(self) -> None:
         """Drains the sessions that no writer can reach any more, closes their files, forgets them."""
-        suspect, self._files.suspect = self._files.suspect, True
-        ended = self._table.ended
-        while ended:
-            session = ended[0]  # taken out below: a worker that dies in between must not lose it
-            self._unfinished.setdefault(session.id, deque()).append(session)
-            ended.popleft()
-            self._finish(session.id)
-        self._files.suspect = suspect
+        must_verify, self._files.suspect = self._files.suspect, True
+        queue = self._table.end_queue
+        while queue:
+            completion = queue[0]  # taken out below: a worker that dies in between must not lose it
+            self._unfinished.setdefault(completion.session_id, deque()).append(completion)
+            queue.popleft()
+            self._finish(completion.session_id)
+        self._files.suspect = must_verify
         self._report()
 
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
         for session in list(self._table.live.values()):
-            self._table.leave(session.id, "released", session)
+            self._table.end(session.id, "released", "released", session)
         self.complete_ended()
-        for session in set(self._table.closing.values()).difference(self.unfinished()):
-            self._unfinished.setdefault(session.id, deque()).append(session)  # a SIGINT came inside `leave`
         for _ in range(_LAST_TRIES):
             self._busy_now = False
             for session_id in list(self._unfinished):
@@ -149,51 +150,53 @@ class Flusher:
             # Another process's sweeper has a file for microseconds: giving up here lost its last
             # words, 3 to 80 records in every second run of the race suite.
             time.sleep(_FIRST_RETRY_SECONDS)
-        for session in self.unfinished():
-            self._table.discard(session, "closed")
-            self._forget(session)
+        for completion in [completion for waiting in self._unfinished.values() for completion in waiting]:
+            if completion.session is not None:
+                self._report_drops(completion.session, FULL)
+                self._table.discard(completion.session, "closed")
+                self._report_drops(completion.session, "closed")
+            self._forget(completion)
         self._unfinished.clear()
         self._report()
+
+    def is_unfinished(self, session_id: str) -> bool:
+        """Whether an ended turn of this session waits for the worker or the disk."""
+        # In this order: a turn goes from the queue into `_unfinished` before it leaves the queue.
+        return bool(self._table.end_queue) or session_id in self._unfinished
 
     # -- one session -----------------------------------------------------------------
 
     def _flush_slice(self, sessions: list[Session], now: float) -> None:
         """Writes what some sessions have: in one system call where all is well, else by `_drain`."""
-        dirty = self._table.to_flush(sessions)
-        taken = self._table.take_loose(dirty)
+        unfinished = self._unfinished
+        dirty = [session for session in sessions if session and session.id not in unfinished]
         if not self._files.suspect:
-            written = self._store.append_all([(session.file, session.unwritten) for session in taken])
-            for session, size in zip(taken, written, strict=True):
+            claimed, texts, counts = self._table.claim(dirty)
+            sizes = self._store.append_all([session.file for session in claimed], texts)
+            self._table.settle(claimed, texts, counts, sizes)
+            for session, size in zip(claimed, sizes, strict=True):
                 if size:
-                    session.unwritten = session.unwritten[size:]
                     session.written += size
                     session.last_write = now
-            self._written += sum(written)
+            self._written += sum(sizes)
+            dirty = [session for session in dirty if session.sealed]
         for session in dirty:
-            if session.unwritten or session.blocks or session.gap:
-                self._drain(session)
+            self._drain(session)
 
     def _drain(self, session: Session) -> bool:
         """Writes all that waits; False when a fault left something."""
         table, store = self._table, self._store
         try:
             file = self._files.of(session)
-            while True:
-                if not session.unwritten:
-                    session.unwritten = table.take(session)
-                    if not session.unwritten:
-                        break
-                taken = store.append(file, session.unwritten)
-                session.unwritten = memoryview(session.unwritten)[taken:]  # no copy: a batch may be large
-                session.written += taken
-                self._written += taken
-                if session.blocks:
-                    table.wrote(session)  # now, not at the end: a writer may fill as fast as this empties
-        except (BusyError, QuarantinedError, OSError) as error:
+            while batch := table.next_batch(session):
+                size = store.append(file, batch)
+                table.written(session, batch, size)
+                session.written += size
+                self._written += size
+        except (BusyError, QuarantinedError, OSError, MemoryError) as error:
             self._failed(session, error)
             return False
         finally:
-            table.wrote(session)
             session.last_write = self._clock.monotonic()
         if session.attempts:
             session.attempts = 0
@@ -213,7 +216,7 @@ class Flusher:
         if isinstance(error, OSError):
             if error.errno == errno.EBADF:
                 self._files.drop(session)
-            elif error.errno in _FULL:
+            elif error.errno in _DISK_FULL:
                 self._disk_full()
         self._counters.add(write_errors=1)
         kind = "quarantine" if isinstance(error, QuarantinedError) else "write"
@@ -229,47 +232,57 @@ class Flusher:
         if not waiting:
             del self._unfinished[session_id]
 
-    def _finished(self, session: Session) -> bool:
-        if session.dirty and not self._drain(session):
-            self._table.join_waiting(session)
-            if session.blocks or session.unwritten:
-                return False  # it stays, and is tried at each flush; bounded like all that is buffered
+    def _finished(self, completion: Completion) -> bool:
+        session = completion.session
+        if session is None or session.completed:
+            return True  # a place in the queue, or a turn that two threads ended at once
+        self._table.remove(session)  # its caller may have been interrupted before that
+        if session and not self._drain(session):
+            # It stays, and is tried at each flush; charged like all that is buffered. Where not even
+            # the marker of what was dropped finds memory, there is nothing to keep.
+            self._table.seal(session)
+            if self._table.freeze_gaps(session):
+                return False
+        session.completed = True
+        if session.dropped:
+            self._report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         deleted = False
         try:
-            deleted = self._close(session, age)
+            deleted = self._close(session, completion, age)
         except OSError as error:
             self._counters.add(write_errors=1)
             self._door.error("completion", "completing %s: %s", name, error, session=session.id)
             self._files.drop(session)
         self._owner.discard(name)
         self._count()  # before anybody who waits for the completion goes on
-        if session.outcome == "abandoned":
+        if completion.cause == "abandoned":
             self._counters.add(sessions_abandoned=1)
-        elif session.outcome != "released":
+        elif completion.cause != "released":
             self._counters.add(sessions_completed=1)
         self._door.record(
-            session.outcome if session.outcome in ("abandoned", "released") else "completed",
+            completion.cause if completion.cause in ("abandoned", "released") else "completed",
             logging.DEBUG,
             "%s %s: %d bytes%s",
-            session.outcome,
+            completion.outcome,
             name,
             size,
             ", deleted at once" if deleted else "",
             session=session.id,
             file=name,
-            outcome=session.outcome,
+            outcome=completion.outcome,
             bytes=size,
             age=round(age, 3),
-            reason=session.outcome,
+            reason=completion.cause,
         )
         return True
 
-    def _close(self, session: Session, silent: float) -> bool:
+    def _close(self, session: Session, completion: Completion, silent: float) -> bool:
         """Closes the file, or deletes it where that is the rule; whether it did."""
         config = self._settings.config
-        trouble = session.outcome not in ("completed", "released")
-        if session.outcome != "released" and self._delete_at_completion() and not (trouble and config.keeps_trouble):
+        released = completion.cause == "released"
+        trouble = completion.outcome != "completed" and not released
+        if not released and self._delete_at_completion() and not (trouble and config.keeps_trouble):
             file = self._files.give(session)
             if file is not None:
                 how, size = self._store.delete_completed(session.name, file)
@@ -287,26 +300,28 @@ class Flusher:
         if session.written and (trouble or config.durability == "completed"):
             file = self._files.of(session)  # again, if it was parked
             if trouble:
-                self._store.mark(file, session.outcome)
+                self._store.mark(file, completion.outcome)
             if config.durability == "completed":
                 self._store.sync(file)
         self._files.drop(session)
         return False
 
-    def _forget(self, session: Session) -> None:
-        self._files.drop(session)
-        self._table.settled(session)
+    def _forget(self, completion: Completion) -> None:
+        if completion.session is not None:
+            self._files.drop(completion.session)
+        completion.done.set()
 
-    def _end_from_within(self, session: Session, outcome: str) -> None:
+    def _end_from_within(self, session: Session, cause: str) -> None:
         """Completes a session that nobody completed: silent for too long, or logging was disabled."""
-        if self._table.leave(session.id, outcome, session) is not None:
+        if self._table.end(session.id, cause, cause, session) is not None:
             self.complete_ended()
 
     # -- numbers -------------------------------------------------------------------
 
     def unfinished(self) -> list[Session]:
-        """Completed turns that wait for the disk."""
-        return [session for waiting in list(self._unfinished.values()) for session in list(waiting)]
+        """Ended turns that wait for the disk."""
+        waiting = [completion.session for turns in list(self._unfinished.values()) for completion in list(turns)]
+        return [session for session in waiting if session is not None]
 
     def _count(self, **more: int) -> None:
         written, self._written = self._written, 0
@@ -316,8 +331,19 @@ class Flusher:
     def _report(self, **more: int) -> None:
         """Adds up, and writes the ledger, once in a while, not once a session."""
         self._count(**more)
-        for (session, reason), characters in self._table.drops().items():
-            lost = {"session": session, "characters": characters, "reason": reason}
-            self._door.ledger.note(self._clock.wall(), "dropped", **lost)
-            self._door.error("dropped", "%d characters of %r dropped: %s", characters, session, reason, **lost)
+        if self._table.drops_reported < self._counters.dropped_characters.get(FULL, 0):
+            for session in [*self._table.live.copy().values(), *self.unfinished()]:
+                if session.dropped:
+                    self._report_drops(session, FULL)
         self._door.ledger.write()
+
+    def _report_drops(self, session: Session, reason: str) -> None:
+        characters = session.dropped
+        if not characters:
+            return
+        session.dropped -= characters  # a writer may have added to it
+        if reason == FULL:
+            self._table.drops_reported += characters
+        lost = {"session": session.id, "characters": characters, "reason": reason}
+        self._door.ledger.note(self._clock.wall(), "dropped", **lost)
+        self._door.error("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)

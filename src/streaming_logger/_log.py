@@ -56,7 +56,7 @@ class Door:
         if before is not None and now - before.said < REPEAT_SECONDS:
             self._faults[kind] = before._replace(seen=now, repeats=before.repeats + 1)
             return
-        self._faults[kind] = _Fault(text % args, now, now, 0)
+        self._faults[kind] = _Fault(_formatted(text, args), now, now, 0)
         if before is not None and before.repeats:
             text, args = text + " (%d more like it since)", (*args, before.repeats)
         self._emit(logging.ERROR, text, args, extra)
@@ -77,3 +77,11 @@ class Door:
                 log.log(level, text, *args, extra=extra)
         except Exception:  # noqa: BLE001, S110 - a handler of the server's raised; there is nobody left to tell
             pass
+
+
+def _formatted(text: str, args: tuple[object, ...]) -> str:
+    """The whole text; where an argument cannot be shown, the text without it."""
+    try:
+        return text % args
+    except Exception:  # noqa: BLE001 - reporting an error must not raise another
+        return text

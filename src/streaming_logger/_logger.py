@@ -16,12 +16,12 @@ from streaming_logger._config import Config, load, parse
 from streaming_logger._config_file import Settings
 from streaming_logger._engine import WAIT_SECONDS, Engine
 from streaming_logger._handle import SessionHandle
-from streaming_logger._latch import held_here
 from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
-from streaming_logger._session import Session
+from streaming_logger._session import Completion, Session
 from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._table import GIL, LONG_CHUNK
+from streaming_logger._sync import GIL
+from streaming_logger._table import LONG_CHUNK
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -88,14 +88,14 @@ class StreamingLogger:
                 return self._write_slowly(session_id, chunk)
             session.append(chunk)
             if len(chunk) >= LONG_CHUNK:
-                session.join_at -= len(chunk) // LONG_CHUNK
-            if len(session) < session.join_at:
+                session.seal_at -= len(chunk) // LONG_CHUNK
+            if len(session) < session.seal_at:
                 return None
-            return self._join(session)
+            return self._seal(session)
         return self._write_slowly(session_id, chunk)
 
     if not GIL:
-        # Lookup and append are two steps then: the table makes them one, under its gate.
+        # Lookup and append are two steps then: the table makes them one, under its lock.
         def write(self, session_id: str | None, chunk: str | None) -> None:
             self._write_slowly(session_id, chunk)
 
@@ -118,20 +118,18 @@ class StreamingLogger:
         if not isinstance(session_id, str) or not isinstance(outcome, str):
             wrong = session_id if not isinstance(session_id, str) else outcome
             raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
+        if type(session_id) is not str:
+            session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
         engine = self._engine_here()
-        table = engine.table
-        if held_here(table.gate):
-            # A GC finalizer inside `leave` on this very thread: whoever does the I/O does it.
-            engine.worker.submit(lambda: self.complete_session(session_id, outcome=outcome, wait=False))
+        completion = engine.table.end(session_id, outcome or "completed", "completed")
+        if completion is None and wait and engine.flusher.is_unfinished(session_id):
+            # Somebody else has ended it: wait for a place in the queue behind that end.
+            completion = Completion(session_id, None, "", "")
+            engine.table.end_queue.append(completion)
+        if completion is None:
             return
-        session = table.leave(session_id, outcome or "completed")
-        if session is None and wait:
-            session = table.closing.get(session_id)  # somebody else is at it
-        elif session is not None:
-            engine.complete(soon=wait)
-        if not wait or session is None or held_here(table.lock) or engine.worker.is_current:
-            return
-        if session.done is not None and not engine.worker.wait(session.done, WAIT_SECONDS):
+        engine.complete(soon=wait)
+        if wait and not engine.worker.is_current and not engine.worker.wait(completion.done, WAIT_SECONDS):
             engine.counters.add(completions_overdue=1)
 
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
@@ -253,30 +251,32 @@ class StreamingLogger:
         self._directory = Path(settings.config.directory if directory is None else directory)
         self._use(Engine(settings, self._directory, clock or Clock()))
         _process.watch(self)
-        if not settings.config.time_based_cleanup:
+
+    def _use(self, engine: Engine) -> None:
+        # Closes at interpreter exit, and when nobody holds this logger any more.
+        self._finalizer = weakref.finalize(self, engine.close)
+        self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
+        self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
+
+    def _open_directory(self) -> None:
+        if not self._engine.settings.config.time_based_cleanup:
             self._engine.door.say(
                 logging.INFO,
                 "no time-based cleanup is configured in section streaming_logs: "
                 "each file is deleted when its session is complete",
             )
-
-    def _use(self, engine: Engine) -> None:
-        self._engine = engine
-        self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
-        # Closes at interpreter exit, and when nobody holds this logger any more.
-        self._finalizer = weakref.finalize(self, engine.close)
-
-    def _open_directory(self) -> None:
         self._engine.open()
 
     def _start_over(self) -> None:
         """In a forked child: rooms of its own, and nothing of the parent's."""
         self._finalizer.detach()
-        old, closed = self._engine, self._engine.closed
+        old = self._engine
+        closed = old.closed
         old.forget_in_child()
-        self._use(Engine(old.settings, self._directory, old.clock))
-        self._engine.worker.autostart = old.worker.autostart
-        self._engine.closed = closed
+        new = Engine(old.settings, self._directory, old.clock)
+        new.worker.autostart = old.worker.autostart
+        new.closed = closed
+        self._use(new)
 
     def _engine_here(self) -> Engine:
         """The engine of this process: a C-level fork runs no hooks, so each slow path looks."""
@@ -292,23 +292,27 @@ class StreamingLogger:
         engine = self._engine_here()
         if not session_id or not chunk or not engine.settings.config.enabled:
             return
+        # Exact strings: what a subclass overrides must not run in the table or the worker.
         if type(chunk) is not str:
-            chunk = "".join((chunk,))  # an exact str: what a subclass overrides must not run in the worker
-        session = engine.table.append(session_id, chunk)
-        if len(chunk) >= LONG_CHUNK:
-            session.join_at -= len(chunk) // LONG_CHUNK
-        if len(session) >= session.join_at:
-            engine.table.join(session)
-        if engine.closed:
-            engine.release()
-        else:
+            chunk = "".join((chunk,))
+        if type(session_id) is not str:
+            session_id = "".join((session_id,))
+        # Before the append: once the chunk is accepted, whatever interrupts this, somebody writes it.
+        if not engine.closed:
             engine.worker.ensure()
             _process.close_with_multiprocessing()
+        session = engine.table.append(session_id, chunk)
+        if len(chunk) >= LONG_CHUNK:
+            session.seal_at -= len(chunk) // LONG_CHUNK
+        if len(session) >= session.seal_at:
+            engine.table.seal(session)
+        if engine.closed:
+            engine.release()
 
-    def _join(self, session: Session) -> None:
-        """Once in 64 to 512 chunks of a session: keeps memory small, and sees that a worker runs."""
+    def _seal(self, session: Session) -> None:
+        """Every 64 to 512 chunks per session: seals the pending chunks and restarts a dead worker."""
         engine = self._engine_here()
-        engine.table.join(session)
+        engine.table.seal(session)
         engine.worker.ensure()
 
     def _sweep(self, policy: Policy | None) -> SweepReport:

@@ -37,8 +37,8 @@ def close_with_multiprocessing() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is None or _finalized_in == os.getpid():
         return
-    _finalized_in = os.getpid()
     util.Finalize(None, _close_all, exitpriority=-100)
+    _finalized_in = os.getpid()  # last: an interrupt before it means doing it twice, which is harmless
 
 
 def _close_all() -> None:

@@ -1,13 +1,16 @@
-"""The numbers: counters that the rooms add to, and the frozen values a caller sees."""
+"""The numbers: counters that the modules add to, and the frozen values a caller sees."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Counters", "Health", "Stats", "SweepReport"]
+from streaming_logger._sync import Guard
+
+__all__ = ["FULL", "Counters", "Health", "Stats", "SweepReport"]
+
+#: Why text is dropped that finds no memory.
+FULL = "buffer full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,44 +93,46 @@ class Health:
 
 
 class Counters:
-    """What every room adds to. One lock, held for the addition only and never over a call out."""
+    """What every module adds to. Without a lock: a signal handler that interrupts an addition on the
+    main thread may wait for the worker, which adds, too. `counts[key] += n` on plain dicts, whose
+    key is there, is one step under the GIL (see `_table`); without one `_guard` makes it one."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # reentrant: a GC finalizer may add while its thread adds
-        self._plain: Counter[str] = Counter()
-        self._by_reason: dict[str, Counter[str]] = {
-            "dropped_characters": Counter(),
-            "deleted_files": Counter(),
-            "deleted_bytes": Counter(),
-        }
+        self._guard = Guard()
+        self._plain: dict[str, int] = {}
+        self.dropped_characters: dict[str, int] = {}
+        """By reason. `SessionTable` adds to it in the same step in which it drops."""
+        self._deleted_files: dict[str, int] = {}
+        self._deleted_bytes: dict[str, int] = {}
         self._last_sweep: tuple[float, float] | None = None
 
     def add(self, **amounts: int) -> None:
-        with self._lock:
-            for name, amount in amounts.items():
-                self._plain[name] += amount
-
-    def dropped(self, reason: str, characters: int) -> None:
-        with self._lock:
-            self._by_reason["dropped_characters"][reason] += characters
+        for name, amount in amounts.items():
+            self._count(self._plain, name, amount)
 
     def deleted(self, reason: str, files: int, size: int) -> None:
-        with self._lock:
-            self._by_reason["deleted_files"][reason] += files
-            self._by_reason["deleted_bytes"][reason] += size
+        self._count(self._deleted_files, reason, files)
+        self._count(self._deleted_bytes, reason, size)
 
     def swept(self, report: SweepReport, wall: float) -> None:
-        with self._lock:
-            self._plain["sweeps"] += 1
-            self._plain["sweep_errors"] += report.errors
-            self._last_sweep = (wall, report.duration_seconds)
+        self.add(sweeps=1, sweep_errors=report.errors)
+        self._last_sweep = (wall, report.duration_seconds)
         for reason, files in report.deleted_by_reason.items():
             self.deleted(reason, files, report.bytes_by_reason[reason])
 
     def snapshot(self, **live: int | bool) -> Stats:
         """The frozen value; `live` are the numbers that only exist at this moment."""
-        with self._lock:
-            numbers = {**self._plain, **live}
-            by_reason = {name: dict(counts) for name, counts in self._by_reason.items()}
-            ended, seconds = self._last_sweep or (None, None)
-        return Stats(last_sweep_time=ended, last_sweep_seconds=seconds, **by_reason, **numbers)  # type: ignore[arg-type]
+        ended, seconds = self._last_sweep or (None, None)
+        return Stats(
+            last_sweep_time=ended,
+            last_sweep_seconds=seconds,
+            dropped_characters={reason: count for reason, count in self.dropped_characters.copy().items() if count},
+            deleted_files=self._deleted_files.copy(),
+            deleted_bytes=self._deleted_bytes.copy(),
+            **{**self._plain, **live},  # type: ignore[arg-type]
+        )
+
+    def _count(self, counts: dict[str, int], key: str, amount: int) -> None:
+        counts.setdefault(key, 0)
+        with self._guard:
+            counts[key] += amount

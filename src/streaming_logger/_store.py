@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import NamedTuple
@@ -129,15 +129,17 @@ class Store:
             self.directory.close_file(fd)  # a sweeper deleted it between our open and our lock: start over
         raise BusyError(name)
 
-    def append(self, file: OpenFile, data: bytes | memoryview) -> int:
-        """Writes what the disk takes; returns how many bytes that was."""
-        return os.write(file.fd, data)
+    def append(self, file: OpenFile, blocks: Sequence[bytes | memoryview]) -> int:
+        """Writes what the disk takes of some blocks; returns how many bytes that was."""
+        if len(blocks) == 1:
+            return os.write(file.fd, blocks[0])
+        return os.writev(file.fd, blocks) if hasattr(os, "writev") else os.write(file.fd, b"".join(blocks))
 
-    def append_all(self, writes: Iterable[tuple[OpenFile | None, bytes | memoryview]]) -> list[int]:
-        """`append` for many files; 0 for one that is not open or that the disk refused: `append` says why."""
+    def append_all(self, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
+        """Appends to many files; 0 for one that is not open or that the disk refused: `append` says why."""
         taken = []
         write = os.write
-        for file, data in writes:
+        for file, data in zip(files, texts, strict=True):
             try:
                 taken.append(0 if file is None else write(file.fd, data))
             except OSError:

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 
 from streaming_logger._clock import Clock
-from streaming_logger._latch import Bell, held_here
 from streaming_logger._log import Door
 from streaming_logger._stats import Counters
+from streaming_logger._sync import AutoResetEvent, OneShotEvent, RLock, allocate_lock, is_owned, run_thread
 
 __all__ = ["Task", "Worker"]
 
 #: A worker that died so often within a minute, or could not start, is not tried again before the next.
 _MAX_DEATHS = 3
 _RETRY_SECONDS = 60.0
-#: How often a caller that waits for the worker looks whether it still lives.
+#: How often a caller that waits for the worker looks whether it still lives; where none runs, how
+#: often it retries what failed (somebody may hold a file for milliseconds).
 _LOOK_SECONDS = 0.25
+_INLINE_SECONDS = 0.02
+#: A thread that was started runs within this, or its starter goes on without it.
+_START_SECONDS = 5.0
 
 
 class Task:
@@ -64,25 +67,35 @@ class Task:
             self._slices = slices  # it goes on; an exception or the end leave it None
             return
 
+    def run_whole(self, now: float) -> None:
+        """Does all slices."""
+        self.advance(now)
+        while self._slices is not None:
+            self.advance(now)
+
 
 class Worker:
     """Orders and tasks, and the thread that sees to them."""
 
     def __init__(self, tasks: Sequence[Task], clock: Clock, door: Door, counters: Counters) -> None:
+        """`tasks[0]`, the flush, is what callers do themselves where no thread can run."""
         self._tasks = tasks
         self._clock = clock
         self._door = door
         self._counters = counters
         self._orders: deque[Callable[[], None]] = deque()  # append and popleft are atomic
-        self._bell = Bell()
+        self._wake = AutoResetEvent()
         self._stopping = False
+        self._stopped = OneShotEvent()
         # Held by whoever does I/O; never wanted by a caller while the thread lives.
-        self._io = threading.RLock()
-        # Tried, never waited for, by whoever starts the thread. Guards the four below.
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._io = RLock()
+        # Held by the worker thread while it lives, and by nobody else: so any number of starters
+        # may race, or be interrupted, and one thread stays. Guards the next three.
+        self._running = allocate_lock()
+        self._died = False
         self._deaths = 0
-        self._last_death = self._not_before = float("-inf")
+        self._last_death = float("-inf")
+        self._not_before = float("-inf")
         self.autostart = True
         """False: no thread; orders wait for `run_pending()`. For tests with a frozen clock."""
 
@@ -90,7 +103,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return bool(self._running.locked())
 
     @property
     def inline(self) -> bool:
@@ -100,49 +113,45 @@ class Worker:
     @property
     def is_current(self) -> bool:
         """Whether this thread is doing I/O right now, and so must not wait for any."""
-        return held_here(self._io)
+        return is_owned(self._io)
 
     def submit(self, order: Callable[[], None]) -> None:
         """Has it done soon, after all that was submitted before. Lock-free: finalizers call it."""
         self._orders.append(order)
         self.ensure()
-        if self.alive:
-            self._bell.ring()
+        if self._running.locked():
+            self._wake.set()
         elif self.autostart:
-            self.run_orders()
+            self._run_inline()
 
-    def wait(self, latch: Bell, seconds: float) -> bool:
-        """Waits for an order to ring; does the orders itself where no thread will."""
+    def wait(self, event: AutoResetEvent, seconds: float) -> bool:
+        """Waits for an order to set the event; does the orders itself where no thread will."""
         if self.is_current:
             return False
-        for _ in range(max(1, round(seconds / _LOOK_SECONDS))):
+        left = seconds
+        while left > 0:
             self.ensure()
+            step = _LOOK_SECONDS
             if not self.alive:
-                self.run_orders()
-            if latch.wait(_LOOK_SECONDS):
+                self._run_inline()
+                step = _INLINE_SECONDS
+            if event.wait(min(step, left)):
                 return True
+            left -= step
         return False
 
     def ensure(self) -> None:
         """Starts the thread if it should run and does not: at first use, after a fork, after a death."""
-        if self.alive or not self.autostart or self._stopping or self.inline:
+        if self._running.locked() or not self.autostart or self._stopping or self.inline:
             return
-        if not self._starting.acquire(blocking=False):
-            return
-        try:
-            self._start()
-        finally:
-            self._starting.release()
+        self._start()
 
     def stop(self, seconds: float) -> bool:
         """Ends the thread, waiting so long at the most; whether it has ended."""
         self._stopping = True
-        self._bell.ring()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds)
-            if thread.is_alive():
-                return False
+        self._wake.set()
+        if self.is_current or (self.alive and not self._stopped.wait(seconds)):
+            return False
         self.run_orders()  # what came in while it ended
         self.abandon()
         return True
@@ -166,6 +175,17 @@ class Worker:
         """Does what was submitted, on this thread; nothing when this thread is at it already."""
         if not self.is_current:
             with self._io:
+                self._do_orders()
+
+    def _run_inline(self) -> None:
+        """Without a thread: the orders, and a flush when it is due, which retries what failed."""
+        if self.is_current:
+            return
+        with self._io:
+            self._do_orders()
+            flush, now = self._tasks[0], self._clock.monotonic()
+            if self.autostart and self.inline and flush.due_in(now) <= 0:
+                self._guarded(flush.name, lambda: flush.run_whole(now))
                 self._do_orders()
 
     def _do_due(self) -> None:
@@ -193,28 +213,41 @@ class Worker:
     # -- the thread ------------------------------------------------------------------
 
     def _start(self) -> None:
-        now = self._clock.monotonic()
-        if self._thread is not None:  # it died
-            self._deaths = 1 if now - self._last_death > _RETRY_SECONDS else self._deaths + 1
-            self._last_death = now
+        if self._died:
+            self._died = False
             self._counters.add(worker_restarts=1)
             self._door.record("worker_restarted", logging.ERROR, "the worker thread died and is started again")
-        thread = threading.Thread(target=self._live, name="streaming_logger", daemon=True)
         try:
             if self._deaths > _MAX_DEATHS:
                 raise RuntimeError(f"it died {self._deaths} times in a minute")
-            thread.start()
+            begun = OneShotEvent()
+            run_thread(lambda: self._live(begun), "streaming_logger")
         except (RuntimeError, MemoryError) as error:
-            self._not_before = now + _RETRY_SECONDS
+            self._not_before = self._clock.monotonic() + _RETRY_SECONDS
             self._deaths = 0
-            self._thread = None
             self._door.error(
                 "no worker", "no worker thread (%s): callers write files, and delete them, at completion", error
             )
         else:
-            self._thread = thread
+            begun.wait(_START_SECONDS)
             self._door.recovered("no worker", "the worker thread runs again")
 
-    def _live(self) -> None:
-        while not self._stopping:
-            self._bell.wait(self.run_pending())
+    def _live(self, begun: OneShotEvent) -> None:
+        """The thread. No signal handler runs on it, so what it takes it gives back."""
+        won = self._running.acquire(blocking=False)
+        begun.set()
+        if not won:  # another start was first
+            return
+        self._stopped = stopped = OneShotEvent()
+        try:
+            while not self._stopping:
+                self._wake.wait(self.run_pending())
+        except BaseException as error:  # noqa: BLE001 - it ends this thread; the next caller starts another one
+            now = self._clock.monotonic()
+            self._deaths = 1 if now - self._last_death > _RETRY_SECONDS else self._deaths + 1
+            self._last_death = now
+            self._died = True
+            self._door.error("worker death", "%s failed: %r", "the worker thread", error)
+        finally:
+            self._running.release()
+            stopped.set()

@@ -17,10 +17,10 @@ from streaming_logger import Config, _default, get_streaming_logger
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a new process; closed at the end."""
-    monkeypatch.setattr(_default, "_default", None)
+    monkeypatch.setattr(_default, "_published", {})
     yield
-    if _default._default is not None:
-        _default._default.close()
+    for logger in _default._published.values():
+        logger.close()
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:

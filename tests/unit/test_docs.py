@@ -29,11 +29,11 @@ def own_default(monkeypatch: pytest.MonkeyPatch) -> object:
     """The process's one logger is made anew, here, and closed."""
     from streaming_logger import _default
 
-    monkeypatch.setattr(_default, "_default", None)
+    monkeypatch.setattr(_default, "_published", {})
     yield
-    if _default._default is not None:
-        _default._default.close()
-        monkeypatch.setattr(_default, "_default", None)
+    for logger in _default._published.values():
+        logger.close()
+        monkeypatch.setattr(_default, "_published", {})
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -23,13 +23,13 @@ def disk_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     append = Store.append
 
     def set_fault(code: int | None) -> None:
-        def failing(self: Store, file: OpenFile, data: bytes | memoryview) -> int:
+        def failing(self: Store, file: OpenFile, blocks: Sequence[bytes | memoryview]) -> int:
             if code is not None:
                 raise OSError(code, os.strerror(code))
-            return append(self, file, data)
+            return append(self, file, blocks)
 
-        def failing_all(self: Store, writes: Iterable[tuple[OpenFile | None, bytes]]) -> list[int]:
-            return [0 for _ in writes]
+        def failing_all(self: Store, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
+            return [0 for _ in files]
 
         monkeypatch.setattr(Store, "append", failing)
         if code is None:

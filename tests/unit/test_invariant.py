@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from conftest import HandClock, ManualLogger
 from streaming_logger import Config
-from streaming_logger._session import Session
+from streaming_logger._session import Session, bytes_of
 from streaming_logger._store import OpenFile, Store
-from streaming_logger._table import JOIN_AT_OF_FEW, LONG_CHUNK
+from streaming_logger._table import LONG_CHUNK, SEAL_AT_OF_FEW
 
 IDS = st.sampled_from(["a", "b/c", "sess_3"])
 GAP = re.compile(r"\[streaming_logger: ([\d,]+) characters dropped: buffer full\]")
@@ -34,15 +34,15 @@ class FaultyStore(Store):
     full = False
     most: int | None = None
 
-    def append(self, file: OpenFile, data: bytes | memoryview) -> int:
+    def append(self, file: OpenFile, blocks: Sequence[bytes | memoryview]) -> int:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return super().append(file, data if self.most is None else data[: self.most])
+        return super().append(file, blocks if self.most is None else [b"".join(blocks)[: self.most]])
 
-    def append_all(self, writes: Iterable[tuple[OpenFile | None, bytes | memoryview]]) -> list[int]:
+    def append_all(self, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
         if self.full:
-            return [0 for _ in writes]
-        return super().append_all((file, data if self.most is None else data[: self.most]) for file, data in writes)
+            return [0 for _ in files]
+        return super().append_all(files, [data if self.most is None else data[: self.most] for data in texts])
 
 
 def is_explained(text: str, written: str) -> bool:
@@ -121,13 +121,11 @@ class Lives(RuleBasedStateMachine):
             path = files / f"{name}.log"
             data = path.read_bytes() if path.exists() else b""
             turns: list[Session] = [turn for turn in self.engine.flusher.unfinished() if turn.id == session]
-            turns += [turn for turn in table.ended if turn.id == session]
+            ended = [completion.session for completion in table.end_queue]
+            turns += [turn for turn in ended if turn is not None and turn.id == session]
             turns += [table.live[session]] if session in table.live else []
             for turn in turns:
-                data += bytes(turn.unwritten) + b"".join(turn.blocks)
-                if turn.gap:
-                    data += f"[streaming_logger: {turn.gap:,} characters dropped: buffer full]".encode()
-                data += "".join(turn).encode()
+                data += bytes_of(turn)
             assert is_explained(data.decode(), written), f"{session}: {data.decode()[-200:]!r}"
 
     @invariant()
@@ -135,7 +133,7 @@ class Lives(RuleBasedStateMachine):
         """What is counted exceeds the setting by no more than the loose chunks that a flush took up."""
         table = self.engine.table
         limit = self.engine.settings.config.max_buffer_mb * 1_000_000
-        assert 0 <= table.held <= limit + len(self.written) * JOIN_AT_OF_FEW * LONG_CHUNK * 3
+        assert 0 <= table.used_bytes <= limit + len(self.written) * SEAL_AT_OF_FEW * LONG_CHUNK * 3
         assert self.logger.stats().chunks_written == self.number
 
     def teardown(self) -> None:
@@ -152,7 +150,7 @@ class Lives(RuleBasedStateMachine):
                 assert is_explained(text, written)
                 marked += sum(int(gap[1].replace(",", "")) for gap in GAP.finditer(text))
             assert sum(found.values()) == marked
-            assert self.engine.table.held == 0
+            assert self.engine.table.used_bytes == 0
         finally:
             shutil.rmtree(self.folder)
 

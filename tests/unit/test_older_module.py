@@ -15,7 +15,7 @@ from streaming_logger import StreamingLogger, _default, get_streaming_logger
 @pytest.fixture
 def logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamingLogger]:
     """The default logger of a server that has no configuration at all."""
-    monkeypatch.setattr(_default, "_default", None)
+    monkeypatch.setattr(_default, "_published", {})
     logger = get_streaming_logger()
     yield logger
     logger.close()
@@ -35,7 +35,7 @@ def test_no_configuration_deletes_at_completion_and_says_so_once(
 ) -> None:
     """The older behaviour: nobody's disk begins to fill after the upgrade."""
     caplog.set_level(logging.INFO, "streaming_logger")
-    monkeypatch.setattr(_default, "_default", None)
+    monkeypatch.setattr(_default, "_published", {})
     logger = get_streaming_logger()
     for number in range(3):
         logger.append_chunk(f"sess_{number}", "text")

@@ -60,7 +60,7 @@ def test_counters_lose_nothing_between_threads() -> None:
     def add() -> None:
         for _ in range(2000):
             counters.add(flushes=1)
-            counters.dropped("buffer full", 2)
+            counters.deleted("disk", 1, 2)
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
@@ -68,7 +68,7 @@ def test_counters_lose_nothing_between_threads() -> None:
     for thread in threads:
         thread.join()
     stats = counters.snapshot()
-    assert (stats.flushes, stats.dropped_characters) == (16_000, {"buffer full": 32_000})
+    assert (stats.flushes, stats.deleted_files, stats.deleted_bytes) == (16_000, {"disk": 16_000}, {"disk": 32_000})
 
 
 def test_sweep_reports_are_added_up_by_reason() -> None:

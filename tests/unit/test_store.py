@@ -31,7 +31,7 @@ def always(fd: int, found: os.stat_result) -> bool:
 def written(store: Store, name: str, data: bytes = b"text") -> Path:
     """A completed file with this content."""
     file = store.open(name)
-    assert store.append(file, data) == len(data)
+    assert store.append(file, [data]) == len(data)
     store.close(file)
     return store.directory.path / name
 
@@ -119,9 +119,9 @@ def test_appends_go_behind_what_is_there(store: Store) -> None:
     """Also after somebody truncated the file, as copytruncate does."""
     path = written(store, "s.log", b"one ")
     file = store.open("s.log")
-    store.append(file, b"two ")
+    store.append(file, [b"two "])
     os.truncate(path, 0)
-    store.append(file, b"three")
+    store.append(file, [b"three"])
     store.close(file)
     assert path.read_bytes() == b"three"
 
@@ -156,7 +156,7 @@ def test_sweeper_that_comes_between_open_and_lock_costs_nothing(store: Store, mo
 
     monkeypatch.setattr(store, "_lock_shared", swept_first)
     file = store.open("s.log")
-    store.append(file, b"new")
+    store.append(file, [b"new"])
     store.close(file)
     assert path.read_bytes() == b"new"
 
@@ -193,7 +193,7 @@ def test_file_replaced_before_the_lock_is_not_deleted(store: Store, monkeypatch:
 def test_outcome_stays_with_the_file_until_a_new_turn(store: Store) -> None:
     """Where the file system keeps extended attributes."""
     file = store.open("s.log")
-    store.append(file, b"text")
+    store.append(file, [b"text"])
     store.mark(file, "error")
     if store.outcome(file.fd) is None:
         store.close(file)

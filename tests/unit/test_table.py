@@ -1,10 +1,9 @@
-"""The streams in memory: joined, bounded, counted, and marked where text had to be dropped."""
+"""The streams in memory: sealed, bounded, counted, and marked where text had to be dropped."""
 
 from __future__ import annotations
 
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import pytest
 
 from conftest import ManualLogger, logs
 from streaming_logger._session import Session, encode, marker
-from streaming_logger._table import JOIN_AT, JOIN_AT_OF_FEW, LONG_CHUNK
+from streaming_logger._table import LONG_CHUNK, SEAL_AT, SEAL_AT_OF_FEW
 
 Make = Callable[..., ManualLogger]
 
@@ -24,12 +23,12 @@ def session_of(logger: ManualLogger, session_id: str) -> Session:
 def test_loose_chunks_are_joined(manual: Make) -> None:
     """64 bytes a chunk become a few: at most 511 stay loose."""
     logger = manual()
-    for _ in range(10 * JOIN_AT_OF_FEW + 5):
+    for _ in range(10 * SEAL_AT_OF_FEW + 5):
         logger.write("s", "ab")
     session = session_of(logger, "s")
-    assert len(session) < JOIN_AT_OF_FEW
-    assert "".join(session.text_buffered()) == "ab" * (10 * JOIN_AT_OF_FEW + 5)
-    assert logger.stats().bytes_buffered == 2 * (10 * JOIN_AT_OF_FEW + 5)
+    assert len(session) < SEAL_AT_OF_FEW
+    assert "".join(session.text_buffered()) == "ab" * (10 * SEAL_AT_OF_FEW + 5)
+    assert logger.stats().bytes_buffered == 2 * (10 * SEAL_AT_OF_FEW + 5)
 
 
 def test_with_many_sessions_fewer_chunks_stay_loose(manual: Make) -> None:
@@ -39,11 +38,11 @@ def test_with_many_sessions_fewer_chunks_stay_loose(manual: Make) -> None:
         for number in range(1001):
             logger.write(f"s{number}", "ab")
     loose = [len(session) for session in logger._engine.table.live.values()]
-    assert max(loose[1:]) < JOIN_AT_OF_FEW
-    for _ in range(JOIN_AT_OF_FEW):
+    assert max(loose[1:]) < SEAL_AT_OF_FEW
+    for _ in range(SEAL_AT_OF_FEW):
         for number in range(1001):
             logger.write(f"s{number}", "ab")
-    assert max(len(session) for session in logger._engine.table.live.values()) < JOIN_AT
+    assert max(len(session) for session in logger._engine.table.live.values()) < SEAL_AT
 
 
 @pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 2 * LONG_CHUNK - 1, 8 * LONG_CHUNK, 999 * LONG_CHUNK])
@@ -52,36 +51,44 @@ def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) 
     logger = manual(max_buffer_mb=1000)
     for number in range(1, 1200):
         logger.write("s", "x" * size)
-        assert number * size - logger._engine.table.held <= JOIN_AT_OF_FEW * LONG_CHUNK
-        assert len(session_of(logger, "s")) < JOIN_AT_OF_FEW
+        assert number * size - logger._engine.table.used_bytes <= SEAL_AT_OF_FEW * LONG_CHUNK
+        session = session_of(logger, "s")
+        assert len(session) - session.sealed < SEAL_AT_OF_FEW
 
 
-def test_while_the_lock_is_taken_writers_come_by_seldom(manual: Make) -> None:
-    """At every 64th chunk, not at each; and what they left is joined when it is free."""
+def test_seal_that_meets_a_change_begins_again(manual: Make) -> None:
+    """A handler or another thread seals, or the worker writes, between the copy and the commit: nothing doubles."""
     logger = manual()
     table = logger._engine.table
-    taken, done = threading.Event(), threading.Event()
+    for number in range(100):
+        logger.write("s", f"{number};")
+    session = session_of(logger, "s")
+    version, items = session.version, session[:]
+    table.seal(session)
+    assert not table._commit(session, version, 0, len(items), (b"stale",), used=5, chunks=100, pending=100)
+    logger.write("s", "behind")
+    stale = session.version
+    logger.later(2)
+    assert not table._commit(session, stale, 1, 1, (b"stale",), used=5, chunks=1, pending=1)
+    assert list(session) == []
+    assert table.used_bytes == 0
+    assert logs(logger.base_dir)["s"] == "".join(f"{number};" for number in range(100)) + "behind"
 
-    def take() -> None:
-        with table.lock:
-            taken.set()
-            done.wait()
 
-    thread = threading.Thread(target=take)
-    thread.start()
-    taken.wait()
-    for _ in range(JOIN_AT_OF_FEW):
-        logger.write("s", "x")
-    for number in range(JOIN_AT_OF_FEW + 1, 2 * JOIN_AT_OF_FEW):
-        logger.write("s", "x")
-        assert 0 < session_of(logger, "s").join_at - number <= JOIN_AT
-    assert len(session_of(logger, "s")) == 2 * JOIN_AT_OF_FEW - 1
-    done.set()
-    thread.join()
-    for _ in range(JOIN_AT):
-        logger.write("s", "x")
-    assert len(session_of(logger, "s")) < JOIN_AT
-    assert session_of(logger, "s").join_at == JOIN_AT_OF_FEW
+def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure is counted, write() does not raise, and the next flush writes them."""
+    logger = manual()
+
+    def no_memory(text: str) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streaming_logger._table.encode", no_memory)
+        for _ in range(SEAL_AT_OF_FEW):
+            logger.write("s", "x")
+    assert logger.stats().write_errors == 1
+    logger.later(2)
+    assert logs(logger.base_dir)["s"] == "x" * SEAL_AT_OF_FEW
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
@@ -90,7 +97,7 @@ def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) 
     logger.write("s", "a" * 100_000)
     for _ in range(30):
         logger.write("s", "b" * 65_536)
-    assert logger._engine.table.held <= 1_000_000
+    assert logger._engine.table.used_bytes <= 1_000_000
     stats = logger.stats()
     (dropped,) = stats.dropped_characters.values()
     kept = 30 - dropped // 65_536
@@ -121,8 +128,8 @@ def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
     logger.later(2)
     found = {path.stem: path.read_text() for path in logger.base_dir.glob("s[0-9]*.log")}
     assert found == {f"s{number}": "y" * 2000 for number in range(50)}
-    assert logger._engine.table.held <= 1_000_000
-    assert session_of(logger, "stuck").dirty
+    assert logger._engine.table.used_bytes <= 1_000_000
+    assert session_of(logger, "stuck")
 
 
 def test_memory_pressure_brings_the_flush_forward(manual: Make) -> None:
@@ -164,7 +171,7 @@ def test_idle_session_costs_little(manual: Make) -> None:
     logger.write("s", "x" * 100_000)
     logger.later(2)
     session = session_of(logger, "s")
-    assert (list(session), session.blocks, bytes(session.unwritten)) == ([], [], b"")
+    assert list(session) == []
     assert sys.getsizeof(session) < 1000
 
 
@@ -188,11 +195,11 @@ def test_million_chunks_cost_linear_time(manual: Make) -> None:
 def test_session_buffers_show_what_waits_in_order(manual: Make) -> None:
     """Blocks first, loose chunks behind, nothing decoded apart."""
     logger = manual()
-    text = "".join(chr(0x4E00 + number) for number in range(JOIN_AT_OF_FEW + 50))
+    text = "".join(chr(0x4E00 + number) for number in range(SEAL_AT_OF_FEW + 50))
     for character in text:
         logger.write("s", character)
     assert "".join(logger.session_buffers["s"]) == text
-    assert re.fullmatch(rf".{{{JOIN_AT_OF_FEW}}}", logger.session_buffers["s"][0])
+    assert re.fullmatch(rf".{{{SEAL_AT_OF_FEW}}}", logger.session_buffers["s"][0])
 
 
 @pytest.mark.parametrize("outcome", ["completed", "error"])

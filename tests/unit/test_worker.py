@@ -12,10 +12,10 @@ from conftest import HandClock, logs
 from streaming_logger import StreamingLogger
 from streaming_logger._clock import Clock
 from streaming_logger._directory import Directory
-from streaming_logger._latch import Latch
 from streaming_logger._ledger import Ledger
 from streaming_logger._log import Door
 from streaming_logger._stats import Counters
+from streaming_logger._sync import OneShotEvent
 from streaming_logger._worker import Task, Worker
 
 
@@ -124,7 +124,7 @@ def test_run_pending_within_run_pending_does_nothing(bench: Bench) -> None:
     """A log handler of the server's that calls back on the same thread does not wait for itself."""
     bench.worker.submit(lambda: bench.ran.append(bench.worker.is_current))
     bench.worker.submit(bench.worker.run_orders)
-    bench.worker.submit(lambda: bench.ran.append(bench.worker.wait(Latch(), 5)))
+    bench.worker.submit(lambda: bench.ran.append(bench.worker.wait(OneShotEvent(), 5)))
     bench.worker.run_pending()
     assert bench.ran[:2] == [True, False]
     assert not bench.worker.is_current
@@ -133,8 +133,8 @@ def test_run_pending_within_run_pending_does_nothing(bench: Bench) -> None:
 def test_order_wakes_the_thread(running: Bench) -> None:
     """It need not wait for the next task."""
     running.interval = 3600
-    done = Latch()
-    running.worker.submit(done.ring)
+    done = OneShotEvent()
+    running.worker.submit(done.set)
     assert running.worker.wait(done, 5)
     assert running.worker.alive
 
@@ -145,27 +145,24 @@ def die() -> None:
         raise SystemExit
 
 
-def let_it_die(worker: Worker) -> threading.Thread | None:
+def let_it_die(worker: Worker) -> None:
     """Returns when the thread that took the order is gone."""
     worker.submit(die)
-    thread = worker._thread
-    if thread is not None:
-        thread.join(5)
-    return thread
+    for _ in range(500):
+        if not worker.alive:
+            return
+        threading.Event().wait(0.01)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_dead_thread_is_started_again(running: Bench) -> None:
     """At the next order; the death is counted and the order done."""
-    done = Latch()
-    dead = let_it_die(running.worker)
-    running.worker.submit(done.ring)
+    done = OneShotEvent()
+    let_it_die(running.worker)
+    running.worker.submit(done.set)
     assert running.worker.wait(done, 5)
     assert running.stat("worker_restarts") == 1
-    assert running.worker._thread is not dead
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_thread_that_dies_again_and_again_is_given_up_for_a_minute(running: Bench) -> None:
     """Then callers do the work themselves."""
     for _ in range(5):
@@ -175,7 +172,7 @@ def test_thread_that_dies_again_and_again_is_given_up_for_a_minute(running: Benc
     assert running.ran[-1] == threading.get_ident()
 
 
-def no_thread(self: threading.Thread) -> None:
+def no_thread(target: object, name: str) -> None:
     raise RuntimeError("can't start new thread")
 
 
@@ -183,7 +180,7 @@ def test_without_a_thread_everything_goes_on_inline(
     live: Callable[..., StreamingLogger], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Completion writes; the file is deleted, so that the disk cannot fill; one error line says so."""
-    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    monkeypatch.setattr("streaming_logger._worker.run_thread", no_thread)
     logger = live()
     logger.write("kept", "flushed")
     logger.flush()

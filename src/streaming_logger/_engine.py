@@ -69,6 +69,7 @@ class Engine:
         flush.started = clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: settings.config.cleanup_interval_seconds)
         self.worker = Worker([flush, self._sweep], clock, self.door, self.counters)
+        self.door.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
         """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
@@ -137,6 +138,8 @@ class Engine:
         answered = self.release()
         if self.worker.stop(WAIT_SECONDS if answered else 0.0):
             self.directory.close()  # a sweep that was due before the thread ended may have opened it again
+        if not self.worker.is_current:
+            self.door.emit_waiting(patiently=True)
         # From within the worker's own work, or a signal handler inside it, nothing was done yet.
         self._close_done = not self.worker.is_current
 

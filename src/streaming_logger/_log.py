@@ -1,14 +1,21 @@
-"""The one door through which the library speaks: the stdlib logger `streaming_logger`, and the ledger.
+"""What the library reports: records of the stdlib logger `streaming_logger`, and the ledger.
 
-It cannot raise (a log handler of the server's may), and it says a repeated
-background error once a minute, with the number of repeats, instead of once a flush.
+It never raises, even if one of the application's log handlers does, and it reports a
+repeated background error once a minute, with the number of repeats, instead of once a flush.
+
+A log handler has a lock, and a signal may interrupt the main thread while it holds that lock.
+If the signal's handler then calls `close()`, which waits for the worker, the worker must not
+wait for the lock. So the worker's records wait in a queue until its I/O is done, and longer
+while a handler's lock is taken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from streaming_logger._clock import Clock
 from streaming_logger._ledger import Ledger
@@ -20,6 +27,8 @@ log.addHandler(logging.NullHandler())
 
 #: For so long a fault is current, and its repeats are counted instead of said.
 REPEAT_SECONDS = 60.0
+#: Records that wait for a log handler; above that the oldest go.
+_MAX_WAITING = 10_000
 
 
 class _Fault(NamedTuple):
@@ -37,6 +46,9 @@ class Door:
     def __init__(self, clock: Clock, ledger: Ledger) -> None:
         self._clock = clock
         self.ledger = ledger
+        self.is_deferred: Callable[[], bool] = lambda: False
+        """Whether this thread does I/O now: its records wait for `emit_waiting`."""
+        self._waiting: deque[tuple[int, str, tuple[object, ...], Mapping[str, object]]] = deque(maxlen=_MAX_WAITING)
         # By kind of error. Unlocked: the worst that a race can do is to say a line twice.
         self._faults: dict[str, _Fault] = {}
 
@@ -71,12 +83,53 @@ class Door:
         if self._faults.pop(kind, None) is not None:
             self._emit(logging.WARNING, text, args, {})
 
+    def emit_waiting(self, *, patiently: bool) -> None:
+        """Hands the records that wait to the log handlers; not patiently: only while no handler's lock is taken."""
+        while self._waiting:
+            with contextlib.ExitStack() as locks:
+                if not patiently and not all(map(locks.enter_context, map(_tried, _handler_locks()))):
+                    return
+                try:
+                    level, text, args, extra = self._waiting.popleft()
+                except IndexError:  # another thread took it
+                    return
+                _log(level, text, args, extra)
+
     def _emit(self, level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
-        try:
-            if log.isEnabledFor(level):
-                log.log(level, text, *args, extra=extra)
-        except Exception:  # noqa: BLE001, S110 - a handler of the server's raised; there is nobody left to tell
-            pass
+        if not log.isEnabledFor(level):
+            return
+        if self.is_deferred():
+            self._waiting.append((level, text, args, extra))
+        else:
+            _log(level, text, args, extra)
+
+
+def _log(level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
+    try:
+        log.log(level, text, *args, extra=extra)
+    except Exception:  # noqa: BLE001, S110 - a handler of the application raised; there is nobody left to tell
+        pass
+
+
+def _handler_locks() -> Iterator[Any]:
+    """The locks of all handlers that a record of ours meets."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        for handler in list(logger.handlers):
+            if handler.lock is not None:
+                yield handler.lock
+        logger = logger.parent if logger.propagate else None
+
+
+@contextlib.contextmanager
+def _tried(lock: Any) -> Iterator[bool]:
+    """Takes a lock if it is free; whether it did. For the worker's thread, which no signal handler interrupts."""
+    taken = lock.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            lock.release()
 
 
 def _formatted(text: str, args: tuple[object, ...]) -> str:

@@ -168,6 +168,11 @@ class Worker:
         if not self.is_current:
             with self._io:
                 self._do_due()
+            self._door.emit_waiting(patiently=True)
+        return self._seconds_left()
+
+    def _seconds_left(self) -> float:
+        """Until the next task is due."""
         now = self._clock.monotonic()
         return max(0.0, min(task.due_in(now) for task in self._tasks))
 
@@ -176,6 +181,7 @@ class Worker:
         if not self.is_current:
             with self._io:
                 self._do_orders()
+            self._door.emit_waiting(patiently=True)
 
     def _run_inline(self) -> None:
         """Without a thread: the orders, and a flush when it is due, which retries what failed."""
@@ -187,6 +193,7 @@ class Worker:
             if self.autostart and self.inline and flush.due_in(now) <= 0:
                 self._guarded(flush.name, lambda: flush.run_whole(now))
                 self._do_orders()
+        self._door.emit_waiting(patiently=True)
 
     def _do_due(self) -> None:
         while True:
@@ -241,7 +248,11 @@ class Worker:
         self._stopped = stopped = OneShotEvent()
         try:
             while not self._stopping:
-                self._wake.wait(self.run_pending())
+                with self._io:  # for the records, too: a log handler that flushes must not wait for this thread
+                    self._do_due()
+                    self._door.emit_waiting(patiently=False)
+                if not self._orders:
+                    self._wake.wait(self._seconds_left())
         except BaseException as error:  # noqa: BLE001 - it ends this thread; the next caller starts another one
             now = self._clock.monotonic()
             self._deaths = 1 if now - self._last_death > _RETRY_SECONDS else self._deaths + 1

@@ -38,6 +38,8 @@ def life(directory: Path, *, worker: bool) -> Iterator[str]:
             logger.write(session, text)
         logger.flush()
 
+    for _ in range(600):  # a sealed block and chunks behind it: writev
+        logger.write("many", "m")
     one_round("1;")
     logger.write("done", "1;")
     logger.complete_session("done", wait=False)

@@ -1,4 +1,4 @@
-"""Disks that misbehave in a way no mount can: a few lines of C before the C library's write().
+"""Disks that misbehave in a way no mount can: a few lines of C before the C library's write() and writev().
 
 Only session files (`*.log`) are meant, so that the program's own output stays whole.
 """
@@ -20,6 +20,7 @@ SOURCE = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int is_session_file(int fd) {
@@ -46,6 +47,18 @@ ssize_t write(int fd, const void *data, size_t size) {
         }
     }
     return real(fd, data, size);
+}
+
+ssize_t writev(int fd, const struct iovec *blocks, int count) {
+    size_t size = 0;
+    for (int i = 0; i < count; i++) size += blocks[i].iov_len;
+    char *data = malloc(size ? size : 1), *end = data;
+    for (int i = 0; i < count; i++) end = mempcpy(end, blocks[i].iov_base, blocks[i].iov_len);
+    ssize_t taken = write(fd, data, size);
+    int error = errno;
+    free(data);
+    errno = error;
+    return taken;
 }
 """
 

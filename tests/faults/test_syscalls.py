@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="st
 
 FAULTS = [
     *(("write", error) for error in ("ENOSPC", "EIO", "EINTR")),
+    *(("writev", error) for error in ("ENOSPC", "EIO", "EINTR")),
     *(("openat", error) for error in ("EMFILE", "EACCES", "EIO", "ENOSPC", "EINTR")),
     *(("flock", error) for error in ("ENOLCK", "EIO", "EINTR")),
     *(("newfstatat", error) for error in ("EACCES", "EIO")),
@@ -121,7 +122,7 @@ def injected(child: Child, place: Path, inject: str, *, strangers: bool = False)
     assert said == PHASES[1], f"{inject}: {said}"
     found = logs(directory)
     assert OLD & found.keys() == (OLD if strangers else set()), inject
-    expected = {**dict.fromkeys(SESSIONS, "1;2;3;4;"), "done": "1;2;"}
+    expected = {**dict.fromkeys(SESSIONS, "1;2;3;4;"), "done": "1;2;", "many": "m" * 600}
     assert {name: text for name, text in found.items() if name not in OLD} == expected, inject
     child.say("go")
     said = child.hear()

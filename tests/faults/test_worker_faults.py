@@ -12,21 +12,16 @@ import pytest
 from conftest import logs
 from streaming_logger import StreamingLogger
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
 Make = Callable[..., StreamingLogger]
-
-
-def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "streaming_logger"]
 
 
 def kill_worker(logger: StreamingLogger) -> None:
     """Has it raise what no `except Exception` catches."""
-    (thread,) = workers()
-    logger._engine.worker.submit(sys.exit)
-    while thread.is_alive():
-        thread.join(0.05)
+    worker = logger._engine.worker
+    assert worker.alive
+    worker.submit(sys.exit)
+    while worker.alive:
+        threading.Event().wait(0.01)
 
 
 def test_killed_worker_is_replaced_and_nothing_is_lost(live: Make) -> None:

@@ -13,9 +13,9 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from streaming_logger import _names
 from streaming_logger._errors import DirectoryError
@@ -29,6 +29,7 @@ __all__ = ["DEFAULT", "PRIVATE", "Directory"]
 
 DEFAULT = Path("logs/streaming")
 PRIVATE = ".streaming_logger"
+_INSIDE_PRIVATE = f"{PRIVATE}/"
 
 #: Windows can neither open a directory nor work relative to one: there names are joined.
 _RELATIVE = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
@@ -36,6 +37,23 @@ _RELATIVE = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 #: For every file: not across exec, not through a symlink, never waiting for a pipe's other end.
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _COMMON |= getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+
+class _Opened(NamedTuple):
+    """What opening found out, published as one value: no reader sees a part of it."""
+
+    fd: int | None
+    private: int | None
+    """The descriptor of `.streaming_logger`: a member of the directory's group may rename that away
+    and plant a symlink, which must not lead what we write in there elsewhere."""
+    identities: tuple[tuple[int, int], tuple[int, int]]
+    managed: bool
+    group_writable: bool
+
+    def close(self) -> None:
+        for fd in (self.fd, self.private):
+            if fd is not None:
+                os.close(fd)
 
 
 class Directory:
@@ -50,98 +68,141 @@ class Directory:
         """Grows with each directory opened: a file of an older one is to be reopened."""
         self._default = path == DEFAULT
         self._adopt = adopt
-        # Between the worker and a caller that sweeps; held over their I/O. Guards the next four.
-        self._opening = threading.Lock()
-        self._is_open = False
-        self._retired: int | None = None
-        self._fd: int | None = None
-        self._identity = (0, 0)
+        # Set and taken out by single steps (see `_table`), without a lock: the worker opens it, a caller
+        # that sweeps does, and a signal handler that interrupts that caller may wait for the worker.
+        self._opened: _Opened | None = None
+        self._retired: _Opened | None = None
         # Descriptors of files, entered before they are locked. Atomic set operations, no lock.
         self._files: set[int] = set()
+        # Above 0 while a descriptor is open that is not in `_files` (yet, or any more).
+        self._unregistered = 0
+
+    @property
+    def group_writable(self) -> bool:
+        """Whether members of the directory's group can rename and replace what is in it."""
+        return self._opened is not None and self._opened.group_writable
 
     def open(self) -> None:
         """Makes it safe to use, or raises: `DirectoryError` for a refusal, else `OSError`."""
-        if not self._is_open:
-            with self._opening:
-                if not self._is_open:
-                    self._open()
+        if self._opened is not None:
+            return
+        new = self._examine()
+        if self._opened is None:
+            self._opened = new
+            self.ours = new.managed
+            self.generation += 1
+        else:  # another thread, or a handler that interrupted this one, was first
+            new.close()
 
-    def _open(self) -> None:
+    def _examine(self) -> _Opened:
         made = _make_levels(self.path)
         if not self.path.is_dir():
             raise DirectoryError(f"{self.path} is not a directory; move it away or set another `directory`")
         fd = self._descriptor()
+        private = None
         try:
             found = os.stat(self.path if fd is None else fd)
             _refuse_unsafe(self.path, found)
-            self._fd = fd
-            self.ours = made or self._is_ours()
-            if self.ours:
-                self.make_room(PRIVATE)
+            managed = made or self._is_ours(fd)
+            identity = (0, 0)
+            if managed:
+                self._make_private_subdirectory(PRIVATE, fd)
+                if fd is not None:
+                    private = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=fd)
+                    inside = os.stat(private)
+                    _refuse_unsafe(self.path / PRIVATE, inside)
+                    identity = (inside.st_dev, inside.st_ino)
         except BaseException:
-            self._fd = None
-            if fd is not None:
-                os.close(fd)
+            for descriptor in (fd, private):
+                if descriptor is not None:
+                    os.close(descriptor)
             raise
-        self._identity = (found.st_dev, found.st_ino)
-        self.generation += 1
-        self._is_open = True
+        writable = hasattr(os, "geteuid") and bool(found.st_mode & stat.S_IWGRP)
+        return _Opened(fd, private, ((found.st_dev, found.st_ino), identity), managed, writable)
 
     @contextlib.contextmanager
     def looked_at(self) -> Iterator[None]:
         """For a look from outside: nothing is made, marked or refused, and all names are those of one directory."""
-        self._fd = self._descriptor()
+        fd, private = self._descriptor(), None
+        if fd is not None:
+            with contextlib.suppress(OSError):  # it was never a logger's, or is not ours to read
+                private = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=fd)
+        self._opened = _Opened(fd, private, ((0, 0), (0, 0)), False, False)
         try:
             yield
         finally:
-            self._close()
+            self.close()
 
     def close(self) -> None:
         """Lets go of the directory, not of its files; the next `open()` starts anew."""
-        with self._opening:
-            self._close()
+        opened, self._opened = self._opened, None
+        retired, self._retired = self._retired, None
+        for old in (opened, retired):
+            if old is not None:
+                old.close()
 
     def replaced(self) -> None:
         """The path leads elsewhere: the next `open()` starts anew. The descriptor stays open
         for one more generation, lest a sweep that is using it meets a stranger's."""
-        with self._opening:
-            retired, self._retired, self._fd, self._is_open = self._retired, self._fd, None, False
-            if retired is not None:
-                os.close(retired)
-
-    def _close(self) -> None:
-        fds, self._fd, self._retired, self._is_open = (self._fd, self._retired), None, None, False
-        for fd in fds:
-            if fd is not None:
-                os.close(fd)
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        retired, self._retired = self._retired, opened
+        if retired is not None:
+            retired.close()
 
     def forget_in_child(self) -> None:
         """After a fork, in the child: closes what was inherited, and unlocks nothing, which
         would drop the parent's locks."""
-        for fd in self._files:
+        inherited = set(self._files)
+        if self._unregistered:  # 31 of 150 forks under load came between an open and its registration
+            inherited |= self._found_in_descriptor_table()
+        for fd in inherited:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._files.clear()
-        self._close()  # without the lock: a thread that is not in the child may have held it
+        self.close()
+
+    def _found_in_descriptor_table(self) -> set[int]:
+        """Descriptors of files in here that were opened by this class: its flags are an application's never."""
+        found: set[int] = set()
+        inside = os.path.realpath(self.path) + os.sep
+        ours = os.O_NOFOLLOW | os.O_NONBLOCK
+        with contextlib.suppress(OSError):
+            for name in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if not os.readlink(f"/proc/self/fd/{name}").startswith(inside):
+                        continue
+                    flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+                    if flags & ours == ours and not flags & os.O_DIRECTORY:
+                        found.add(int(name))
+        return found
 
     def lost(self) -> bool:
-        """Whether the path leads elsewhere now (removed, renamed, replaced), or was never open."""
-        if not self._is_open:
+        """Whether the path, or `.streaming_logger` in it, leads elsewhere now (removed, renamed,
+        replaced), or was never open."""
+        opened = self._opened
+        if opened is None:
             return True
         try:
             found = os.stat(self.path)
+            if opened.private is None:
+                return (found.st_dev, found.st_ino) != opened.identities[0]
+            inside = os.stat(PRIVATE, dir_fd=opened.fd, follow_symlinks=False)
         except OSError:
             return True
-        return (found.st_dev, found.st_ino) != self._identity
+        return ((found.st_dev, found.st_ino), (inside.st_dev, inside.st_ino)) != opened.identities
 
     def changed_at(self) -> int:
         """The directory's own mtime in ns: when it differs, names came or went."""
-        return os.stat(self.path if self._fd is None else self._fd).st_mtime_ns
+        fd = self._fd
+        return os.stat(self.path if fd is None else fd).st_mtime_ns
 
     def sync(self) -> None:
         """Returns when its names are on the medium."""
-        if self._fd is not None:
-            os.fsync(self._fd)
+        fd = self._fd
+        if fd is not None:
+            os.fsync(fd)
 
     def free_bytes(self) -> int | None:
         """Room left for this user on the disk; None where it cannot be told."""
@@ -155,14 +216,28 @@ class Directory:
     def open_file(self, name: str, flags: int) -> int:
         """A descriptor, 0600 where it is made new. To be closed with `close_file`."""
         path, dir_fd = self._at(name)
-        fd = os.open(path, flags | _COMMON, 0o600, dir_fd=dir_fd)
-        self._files.add(fd)
+        private = name.startswith(_INSIDE_PRIVATE)
+        writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if private and flags & os.O_CREAT and _RELATIVE and (self._opened is None or self._opened.private is None):
+            raise FileNotFoundError(errno.ENOENT, f"{PRIVATE} is not open", name)
+        self._unregistered += 1
+        try:
+            fd = os.open(path, flags | _COMMON, 0o600, dir_fd=dir_fd)
+            self._files.add(fd)
+        finally:
+            self._unregistered -= 1
+        if private and writing:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                self.close_file(fd)
+                raise OSError(errno.EPERM, "not a regular file, or one with hard links", name)
         return fd
 
     def close_file(self, fd: int) -> None:
         """Unlocks and closes; nothing for one that is closed already."""
         if fd not in self._files:
             return
+        self._unregistered += 1
         self._files.discard(fd)
         if fcntl is not None:
             # Explicitly: a child forked in this very moment may keep the description open, lock and all.
@@ -171,6 +246,7 @@ class Directory:
             except OSError:
                 pass
         os.close(fd)
+        self._unregistered -= 1
 
     def lock(self, fd: int, *, shared: bool = False) -> bool:
         """Takes the lock at once or not at all; whether it did. Raises `OSError` where locking fails."""
@@ -197,15 +273,18 @@ class Directory:
     def put(self, name: str, data: bytes) -> None:
         """Makes a small file, or puts it in the place of an older one, whole. Raises `OSError`."""
         new = f"{name}.{os.getpid()}"
-        fd = self.open_file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            whole = os.write(fd, data) == len(data)
-        finally:
-            self.close_file(fd)
-        if not whole:
-            self.unlink(new)
-            raise OSError(errno.ENOSPC, "the disk did not take all of it", name)
-        self.rename(new, name)
+            fd = self.open_file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                if os.write(fd, data) < len(data):
+                    raise OSError(errno.ENOSPC, "the disk did not take all of it", name)
+            finally:
+                self.close_file(fd)
+            self.rename(new, name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.unlink(new)  # a full disk must not keep half of it
+            raise
 
     def touch(self, name: str) -> None:
         """Sets the mtime to now."""
@@ -213,18 +292,21 @@ class Directory:
         os.utime(path, dir_fd=dir_fd, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
     def make_room(self, name: str) -> None:
-        """A directory inside, 0700; one that exists stays as it is.
-
-        Raises `DirectoryError` for anything else under that name: a planted symlink would lead
-        what we write and delete in there elsewhere (faults.md: planted).
-        """
+        """A directory inside, 0700; one that exists stays as it is. Raises `DirectoryError`."""
         path, dir_fd = self._at(name)
+        self._make_private_subdirectory(path, dir_fd)
+
+    def _make_private_subdirectory(self, path: str, dir_fd: int | None) -> None:
+        """Raises `DirectoryError` for anything else under that name: a planted symlink would lead
+        what we write and delete in there elsewhere (faults.md: planted)."""
+        if dir_fd is None:
+            path = os.path.join(self.path, path)
         if _make_private(path, dir_fd):
             return
-        found = self.stat(name)
+        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
-            raise DirectoryError(f"{self.path / name} is not a directory of this logger's; move it away")
-        _refuse_unsafe(self.path / name, found)
+            raise DirectoryError(f"{self.path / path} is not a directory of this logger's; move it away")
+        _refuse_unsafe(self.path / path, found)
 
     def names(self, room: str) -> set[str]:
         """The names inside a directory inside."""
@@ -239,20 +321,31 @@ class Directory:
 
     def scan(self) -> os._ScandirIterator[str]:
         """All entries; the caller closes the iterator."""
-        return os.scandir(self.path if self._fd is None else self._fd)
+        fd = self._fd
+        return os.scandir(self.path if fd is None else fd)
+
+    @property
+    def _fd(self) -> int | None:
+        opened = self._opened
+        return None if opened is None else opened.fd
 
     def _descriptor(self) -> int | None:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _RELATIVE else None
 
     def _at(self, name: str) -> tuple[str, int | None]:
         """(path, dir_fd) of a name in here, for the calls of `os`."""
-        return (os.path.join(self.path, name), None) if self._fd is None else (name, self._fd)
+        opened = self._opened
+        if opened is None or opened.fd is None:
+            return os.path.join(self.path, name), None
+        if opened.private is not None and name.startswith(_INSIDE_PRIVATE):
+            return name.removeprefix(_INSIDE_PRIVATE), opened.private
+        return name, opened.fd
 
-    def _is_ours(self) -> bool:
+    def _is_ours(self, fd: int | None) -> bool:
         """Our mark is there, or nobody else's *.log files are, or we were told so."""
         if self._adopt or (self._default and not self.path.is_symlink()):
             return True
-        with self.scan() as entries:
+        with os.scandir(self.path if fd is None else fd) as entries:
             names = {entry.name for entry in entries}
         return PRIVATE in names or not any(name.endswith(_names.SUFFIX) for name in names)
 

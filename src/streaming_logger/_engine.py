@@ -89,6 +89,13 @@ class Engine:
                     "this system has no flock: files in use are told by what the system refuses to delete (Windows), "
                     "and no promise is tested here",
                 )
+            if self.directory.group_writable:
+                self.door.say(
+                    logging.WARNING,
+                    "%s is writable by its group, whose members can replace the files in it; run: chmod g-w %s",
+                    self.directory.path,
+                    self.directory.path,
+                )
             if not self.directory.ours:
                 self.door.say(
                     logging.WARNING,
@@ -106,8 +113,15 @@ class Engine:
 
     def flush(self, seconds: float) -> bool:
         """Has the worker write what waits; whether it did so in time."""
+        if self.closed:
+            return self.release()
+
+        def order() -> None:
+            self.flusher.flush_all()
+            self.door.emit_waiting(patiently=False)
+
         for _ in range(_BUSY_TRIES):
-            if not self._ordered(self.flusher.flush_all, seconds):
+            if not self._ordered(order, seconds):
                 return False
             if not self.flusher.met_busy:
                 break

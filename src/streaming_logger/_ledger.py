@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -36,9 +35,11 @@ class Ledger:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._waiting: deque[str] = deque(maxlen=_MAX_WAITING)  # append is atomic
-        # By the worker, or a caller that sweeps; held over the I/O, so that lines stay in order.
-        # Guards taking from `_waiting`. Reentrant: a GC finalizer may complete a session in here.
-        self._writing = threading.RLock()
+        # Who writes now, the worker or a caller that sweeps, so that lines stay in order. No lock: a
+        # signal handler that interrupts a sweeping caller may wait for the worker.
+        self._writer: object | None = None
+        self._torn = False
+        """Whether the last line in the file is a part of one."""
 
     def note(self, at: float, event: str, **fields: object) -> None:
         """Remembers one event, for the next `write`."""
@@ -46,18 +47,32 @@ class Ledger:
         self._waiting.append(_encode(line) + "\n")
 
     def write(self) -> None:
-        """Writes what was noted. Never raises `OSError`."""
+        """Writes what was noted. Never raises `OSError`.
+
+        While another thread writes, or a frame of this one that was interrupted, the lines wait.
+        """
         if not self._waiting or not self._directory.ours:
             return
-        with self._writing:
-            lines = []
-            with contextlib.suppress(IndexError):
-                for _ in range(len(self._waiting)):
-                    lines.append(self._waiting.popleft())
-            try:
-                self._append("".join(lines).encode())
-            except OSError:
-                self._waiting.extendleft(reversed(lines[: _MAX_WAITING - len(self._waiting)]))
+        me = object()
+        lines: list[str] = []
+        try:
+            if self._writer is None:  # a compare and a store, one step: see `_table`
+                self._writer = me
+            if self._writer is not me:
+                return
+            for _ in range(len(self._waiting)):
+                lines.append(self._waiting.popleft())
+            newline = "\n" if self._torn else ""  # a torn line costs itself, not the next one
+            size = self._append((newline + "".join(lines)).encode()) - len(newline)
+            while lines and size >= len(lines[0]):
+                size -= len(lines.pop(0))
+            self._torn = size != 0
+        except (OSError, IndexError):
+            pass
+        finally:
+            self._waiting.extendleft(reversed(lines[: _MAX_WAITING - len(self._waiting)]))
+            if self._writer is me:
+                self._writer = None
 
     def read(self) -> Iterator[dict[str, Any]]:
         """All events that are still there, oldest first; torn lines are passed over."""
@@ -73,20 +88,25 @@ class Ledger:
             finally:
                 self._directory.close_file(fd)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> int:
+        """Writes what the disk takes; returns how many bytes that was."""
         fd = self._directory.open_file(_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             taken = os.write(fd, data)
-            if taken < len(data) and not data[:taken].endswith(b"\n"):
-                os.write(fd, b"\n")  # a torn line costs itself, not the next one
-            found = os.fstat(fd)
-            # Under the lock and by identity: of two processes at the limit only one may rename.
-            if found.st_size > MAX_BYTES and self._directory.lock(fd):
-                now = self._directory.stat(_NAME)
-                if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
-                    self._directory.rename(_NAME, _PREDECESSOR)
+            with contextlib.suppress(OSError):  # the lines are written, whatever becomes of the rest
+                self._rotate(fd)
+            return taken
         finally:
             self._directory.close_file(fd)
+
+    def _rotate(self, fd: int) -> None:
+        """At its limit the ledger becomes the predecessor."""
+        found = os.fstat(fd)
+        # Under the lock and by identity: of two processes at the limit only one may rename.
+        if found.st_size > MAX_BYTES and self._directory.lock(fd):
+            now = self._directory.stat(_NAME)
+            if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
+                self._directory.rename(_NAME, _PREDECESSOR)
 
 
 def _parsed(lines: list[str]) -> list[Any]:

@@ -105,10 +105,8 @@ class Door:
 
 
 def _log(level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
-    try:
+    with contextlib.suppress(Exception):  # a handler of the application raised; there is nobody left to tell
         log.log(level, text, *args, extra=extra)
-    except Exception:  # noqa: BLE001, S110 - a handler of the application raised; there is nobody left to tell
-        pass
 
 
 def _handler_locks() -> Iterator[Any]:

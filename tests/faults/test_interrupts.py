@@ -1,0 +1,308 @@
+"""An exception, and a call back, at every point at which CPython may run a signal handler or a finalizer.
+
+The k-th point, for every k until a life runs through. A point is where the interpreter looks
+at its eval breaker: after a call, after a jump back, at the start of a function. Finalizers
+run where a container is made, too; they may call back, but cannot raise.
+"""
+
+from __future__ import annotations
+
+import dis
+import fcntl
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+import streaming_logger
+from conftest import logs
+from streaming_logger import Config, StreamingLogger, _default, get_streaming_logger
+from unit.test_invariant import is_explained
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
+
+PACKAGE = str(Path(streaming_logger.__file__).parent)
+AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+MAKES = ("BUILD_", "LIST_EXTEND", "MAKE_FUNCTION", "LIST_TO_TUPLE")
+#: No life has more points than this; one that never runs through is an error.
+MANY = 3000
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+@cache
+def operations(code: CodeType) -> dict[int, str]:
+    return {instruction.offset: instruction.opname for instruction in dis.get_instructions(code)}
+
+
+class Injector:
+    """Does something at the k-th point of this library's code on this thread."""
+
+    def __init__(self, k: int, action: Callable[[], None], raises: bool) -> None:
+        self.left, self.action, self.raises = k, action, raises
+        self.where = ""
+        self._before: dict[FrameType, str] = {}
+
+    def __enter__(self) -> None:
+        sys.settrace(self.trace)
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(None)
+
+    def trace(self, frame: FrameType, event: str, arg: object) -> Any:
+        if self.where or not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            self._before[frame] = "RESUME"
+        elif event == "opcode":
+            operation = operations(frame.f_code).get(frame.f_lasti, "")
+            before, self._before[frame] = self._before.get(frame, ""), operation
+            if before.startswith(AFTER) or (not self.raises and operation.startswith(MAKES)):
+                self.left -= 1
+                if self.left <= 0:
+                    self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
+                    self._before.clear()
+                    self.action()
+                    return None
+        elif event == "return":
+            self._before.pop(frame, None)
+        return self.trace
+
+
+class Life:
+    """One logger, and what was written to it."""
+
+    def __init__(self, place: Path, **settings: Any) -> None:
+        self.directory = place / "logs"
+        self.config = Config(flush_interval_seconds=60, min_free_disk_mb=None, **settings)
+        self.number = 0
+        self.sure: list[int] = []
+        self.logger: StreamingLogger | None = None
+        self.back = 0
+
+    def open(self) -> None:
+        self.logger = StreamingLogger(self.config, directory=self.directory)
+
+    def write(self, count: int = 1) -> None:
+        """Numbered chunks; `sure` holds those whose write() returned."""
+        assert self.logger is not None
+        for _ in range(count):
+            self.number += 1
+            number = self.number
+            self.logger.write("s", f"{number:04d};")
+            self.sure.append(number)
+
+    def call_back(self, name: str) -> None:
+        """What a handler may do on the thread that it interrupts."""
+        if name == "raise":
+            raise Interruption
+        if name == "get":
+            get_streaming_logger()
+        if self.logger is None:
+            return
+        if name == "write":
+            if self.config.max_buffer_mb >= 1:  # else it may be in the gap
+                self.back += 1
+                self.logger.write("s", "<back>")
+            self.logger.write("other", "<back>")
+        elif name == "complete":
+            self.logger.complete_session("s")
+        elif name in ("flush", "close", "stats"):
+            getattr(self.logger, name)()
+
+    def check(self) -> None:
+        """Afterwards everything works, and each chunk whose write() returned is in the file once or counted."""
+        if self.logger is None:
+            self.open()
+        begun = time.monotonic()
+        self.write()
+        self.logger.flush()
+        self.logger.complete_session("s")
+        self.logger.close()
+        assert time.monotonic() - begun < 2, "something waited for a lock"
+        text = logs(self.directory)["s"]
+        assert text.count("<back>") == self.back
+        text = text.replace("<back>", "")
+        unsure = set(range(1, self.number + 1)) - set(self.sure)
+        # A chunk whose write() was interrupted is there once or not at all.
+        kept = [number for number in range(1, self.number + 1) if number not in unsure or f"{number:04d};" in text]
+        assert is_explained(text, "".join(f"{number:04d};" for number in kept)), text[-300:]
+        stats = self.logger.stats()
+        assert stats.bytes_buffered == 0, stats
+        assert stats.completions_overdue == 0, stats
+        assert stats.worker_restarts == 0, stats
+
+
+def first_write(life: Life) -> Iterator[None]:
+    life.open()
+    yield
+    life.write(2)
+
+
+def seal(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(510)
+    yield
+    life.write(3)
+
+
+def seal_while_full(life: Life) -> Iterator[None]:
+    life.open()
+    with locked(life.directory / "s.log"):
+        life.write(511)
+        life.write(511)
+        yield
+        life.write(3)
+
+
+def complete_and_wait(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    yield
+    life.logger.complete_session("s")
+
+
+def complete(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    yield
+    life.logger.complete_session("s", wait=False)
+    life.write(1)
+    life.logger.complete_session("s", wait=False)
+
+
+def flush(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    yield
+    life.logger.flush()
+
+
+def close(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    yield
+    life.logger.close()
+
+
+def session(life: Life) -> Iterator[None]:
+    life.open()
+    yield
+    with life.logger.session("s"):
+        life.write(2)
+
+
+def construct(life: Life) -> Iterator[None]:
+    yield
+    life.open()
+    life.write(2)
+
+
+def first_use(life: Life) -> Iterator[None]:
+    _default._published.clear()
+    life.directory.mkdir()  # get_streaming_logger() logs into logs/streaming, beside it
+    yield
+    life.logger = get_streaming_logger()
+    life.directory = life.logger.base_dir
+    life.write(2)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody holds the file, so that nothing is written to it."""
+    path.touch(0o600)
+    with path.open("rb") as foreign:
+        fcntl.flock(foreign, fcntl.LOCK_EX)
+        yield
+
+
+LIVES = [first_write, seal, seal_while_full, complete_and_wait, complete, flush, close, session, construct, first_use]
+ACTIONS = ["raise", "write", "complete", "flush", "close", "stats", "get"]
+#: While somebody holds the file, what waits for the disk takes its 5 s.
+CASES = [(life, action) for life in LIVES for action in ACTIONS]
+CASES = [case for case in CASES if case[0] is not seal_while_full or case[1] in ("raise", "write", "stats", "get")]
+
+
+def close_directories(place: Path) -> None:
+    """An exception right after the system call that opened the directory leaves its descriptor to nobody:
+    Python has nothing against that. No file of a session is ever left so."""
+    gc.collect()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith(f"{place}/logs") and not target.endswith(".log"):
+                os.close(int(name))
+
+
+def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str, k: int) -> str:
+    """One life with one interruption at the k-th point; where that was, or "" when there are fewer."""
+    place.mkdir()
+    os.chdir(place)
+    Path("logging_config.json").write_text('{"streaming_logs": {"flush_interval_seconds": 60}}')
+    threads = len(os.listdir("/proc/self/task"))
+    life = Life(place, **({"max_buffer_mb": 0.003} if scenario is seal_while_full else {}))
+    steps = scenario(life)
+    next(steps)
+    injector = Injector(k, lambda: life.call_back(action), action == "raise")
+    try:
+        with injector:
+            next(steps, None)
+    except Interruption:
+        pass
+    finally:
+        sys.settrace(None)
+        steps.close()
+    try:
+        life.check()
+        for logger in _default._published.values():
+            logger.close()
+        _default._published.clear()
+        for _ in range(200):
+            if len(os.listdir("/proc/self/task")) <= threads:
+                break
+            threading.Event().wait(0.005)
+        assert len(os.listdir("/proc/self/task")) <= threads, "a thread too many"
+        if action == "raise" and scenario in (construct, first_use):
+            close_directories(place)
+    except BaseException as failure:
+        failure.add_note(f"{scenario.__name__}, {action} at point {k}: {injector.where}")
+        raise
+    return injector.where
+
+
+def every_kth(place: Path, scenario: Callable[[Life], Iterator[None]], action: str, step: int) -> int:
+    """Runs for each `step`-th k until a life runs through; how many were interrupted."""
+    for tried, k in enumerate(range(1 + ACTIONS.index(action) % step, MANY, step)):
+        if not one_run(place / f"{k}", scenario, action, k):
+            return tried
+    raise AssertionError(f"{scenario.__name__} has more than {MANY} points")
+
+
+@pytest.mark.parametrize(("scenario", "action"), CASES)
+def test_interruption_at_sampled_points(
+    tmp_path: Path, scenario: Callable[[Life], Iterator[None]], action: str
+) -> None:
+    """Nothing lost, nothing doubled, no lock held, one worker."""
+    assert every_kth(tmp_path, scenario, action, 11)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("scenario", "action"), CASES)
+def test_interruption_at_every_point(tmp_path: Path, scenario: Callable[[Life], Iterator[None]], action: str) -> None:
+    """The same, at each one."""
+    tried = every_kth(tmp_path, scenario, action, 1)
+    print(f"figures {scenario.__name__}, {action}: {tried} points, 0 lost")
+    assert tried

@@ -16,7 +16,7 @@ import os
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from streaming_logger._config import SECTION, Config, load
+from streaming_logger._config import SECTION, Config, load, parse
 from streaming_logger._directory import PRIVATE, Directory
 from streaming_logger._errors import ConfigError
 from streaming_logger._log import Door
@@ -25,6 +25,11 @@ from streaming_logger._stats import Counters
 __all__ = ["COPY", "Settings", "write_copy"]
 
 COPY = f"{PRIVATE}/settings.json"
+#: The settings by which files are deleted.
+_RULES = (
+    *("file_retention_minutes", "trouble_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
+    *("max_directory_mb", "min_free_disk_mb"),
+)
 
 
 class Settings:
@@ -84,6 +89,23 @@ class Settings:
         except OSError:
             return None
         return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def differences(config: Config, directory: Directory) -> str:
+    """Where the copy in a directory has other rules for deleting files; empty where it has none. Raises `OSError`."""
+    fd = directory.open_file(COPY, os.O_RDONLY)
+    try:
+        with open(fd, encoding="utf-8", closefd=False) as file:
+            other = parse(json.load(file), environ={})
+    except ValueError:  # not JSON, or refused: some other version's
+        return ""
+    finally:
+        directory.close_file(fd)
+    return ", ".join(
+        f"{key} {getattr(other, key)} there and {getattr(config, key)} here"
+        for key in _RULES
+        if getattr(other, key) != getattr(config, key)
+    )
 
 
 def write_copy(config: Config, directory: Directory) -> None:

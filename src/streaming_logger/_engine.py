@@ -9,14 +9,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from streaming_logger._clock import Clock
-from streaming_logger._config_file import Settings, write_copy
+from streaming_logger._config_file import Settings, differences, write_copy
 from streaming_logger._directory import Directory
 from streaming_logger._errors import DirectoryError
 from streaming_logger._files import OpenFiles
 from streaming_logger._flusher import Flusher
 from streaming_logger._ledger import Ledger
 from streaming_logger._log import Door
-from streaming_logger._owner import OwnerFile
+from streaming_logger._owner import OwnerFile, Owners
 from streaming_logger._stats import FULL, Counters, Health, Stats
 from streaming_logger._store import Store
 from streaming_logger._sweeper import Sweeper
@@ -82,6 +82,7 @@ class Engine:
         except OSError as error:
             self.door.error("directory", "%s: %s; text waits in memory", self.directory.path, error)
         else:
+            self._compare_settings()
             write_copy(self.settings.config, self.directory)
             if not self.directory.can_lock:
                 self.door.say(
@@ -102,6 +103,26 @@ class Engine:
                     "%s already holds *.log files of others: it is written to, not swept; adopt: true sweeps it too",
                     self.directory.path,
                 )
+
+    def _compare_settings(self) -> None:
+        """Warns where a process that lives goes by other rules: each sweeps by its own, so the shortest window wins."""
+        others = Owners(self.directory)
+        try:
+            if (
+                self.directory.ours
+                and others.any_alive()
+                and (text := differences(self.settings.config, self.directory))
+            ):
+                self.door.say(
+                    logging.WARNING,
+                    "another process uses %s with other settings: %s; the shortest window wins for all files",
+                    self.directory.path,
+                    text,
+                )
+        except OSError:
+            pass  # there is no copy, or it cannot be read: nothing depends on it
+        finally:
+            others.close()
 
     def complete(self, *, soon: bool) -> None:
         """Has the worker complete what has left the table; not `soon`: at its next flush, unless that is far.

@@ -121,6 +121,11 @@ class Owners:
         self._look()
         return bool(self._listed) and any(listed.holds(name) for listed in self._listed.values())
 
+    def any_alive(self) -> bool:
+        """Whether some process that has written here lives. Raises `OSError`."""
+        self._look()
+        return bool(self._listed)
+
     def close(self) -> None:
         for listed in self._listed.values():
             self._directory.close_file(listed.fd)

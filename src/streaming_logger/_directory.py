@@ -135,11 +135,10 @@ class Directory:
 
     def close(self) -> None:
         """Lets go of the directory, not of its files; the next `open()` starts anew."""
-        opened, self._opened = self._opened, None
+        self.replaced()
         retired, self._retired = self._retired, None
-        for old in (opened, retired):
-            if old is not None:
-                old.close()
+        if retired is not None:
+            retired.close()
 
     def replaced(self) -> None:
         """The path leads elsewhere: the next `open()` starts anew. The descriptor stays open
@@ -227,10 +226,13 @@ class Directory:
         finally:
             self._unregistered -= 1
         if private and writing:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                    raise OSError(errno.EPERM, "not a regular file, or one with hard links", name)
+            except OSError:
                 self.close_file(fd)
-                raise OSError(errno.EPERM, "not a regular file, or one with hard links", name)
+                raise
         return fd
 
     def close_file(self, fd: int) -> None:

@@ -24,7 +24,7 @@ gunicorn = pytest.importorskip("gunicorn.config")
 
 #: Never flushed by the clock: what is in a file, the end of the server has put there.
 APPS = """
-import os
+import os, time
 from streaming_logger import Config, StreamingLogger
 from streaming_logger.integrations.asgi import CloseOnShutdown
 
@@ -36,6 +36,9 @@ def stream(path):
 
 def wsgi(environ, start_response):
     stream(environ["PATH_INFO"])
+    if environ["PATH_INFO"].endswith("0"):
+        time.sleep(0.01)  # under gevent other requests are served meanwhile
+        logger.complete_session(environ["PATH_INFO"].strip("/"))
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
@@ -69,6 +72,7 @@ ASGI_WORKERS = [UVICORN_WORKER, *(["asgi"] if importlib.util.find_spec("gunicorn
 QUICK = [
     (UVICORN, signal.SIGTERM),
     ([*GUNICORN, "-w", "2", "--preload", "apps:wsgi"], signal.SIGTERM),
+    ([*GUNICORN, "-w", "2", "-k", "gevent", "--preload", "apps:wsgi"], signal.SIGTERM),
 ]
 ALL = [
     (server, number)
@@ -81,6 +85,7 @@ ALL = [
             for kind in (
                 ["-k", "sync", "apps:wsgi"],
                 ["-k", "gthread", "--threads", "4", "apps:wsgi"],
+                ["-k", "gevent", "apps:wsgi"],
                 *(["-k", worker, "apps:asgi"] for worker in ASGI_WORKERS),
             )
             for preload in ([], ["--preload"])

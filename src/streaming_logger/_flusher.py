@@ -309,11 +309,12 @@ class Flusher:
     def _forget(self, completion: Completion) -> None:
         if completion.session is not None:
             self._files.drop(completion.session)
-        completion.done.set()
+        if completion.done is not None:
+            completion.done.set()
 
     def _end_from_within(self, session: Session, cause: str) -> None:
         """Completes a session that nobody completed: silent for too long, or logging was disabled."""
-        if self._table.end(session.id, cause, cause, session) is not None:
+        if self._table.end(session.id, cause, cause, session):
             self.complete_ended()
 
     # -- numbers -------------------------------------------------------------------

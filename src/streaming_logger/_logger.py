@@ -20,7 +20,7 @@ from streaming_logger._names import file_name
 from streaming_logger._retention import Policy
 from streaming_logger._session import Completion, Session
 from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._sync import GIL
+from streaming_logger._sync import GIL, OneShotEvent
 from streaming_logger._table import LONG_CHUNK
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
@@ -121,15 +121,14 @@ class StreamingLogger:
         if type(session_id) is not str:
             session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
         engine = self._engine_here()
-        completion = engine.table.end(session_id, outcome or "completed", "completed")
-        if completion is None and wait and engine.flusher.is_unfinished(session_id):
+        done = OneShotEvent() if wait else None
+        if not engine.table.end(session_id, outcome or "completed", "completed", done=done):
+            if done is None or not engine.flusher.is_unfinished(session_id):
+                return
             # Somebody else has ended it: wait for a place in the queue behind that end.
-            completion = Completion(session_id, None, "", "")
-            engine.table.end_queue.append(completion)
-        if completion is None:
-            return
+            engine.table.end_queue.append(Completion(session_id, None, "", "", done))
         engine.complete(soon=wait)
-        if wait and not engine.worker.is_current and not engine.worker.wait(completion.done, WAIT_SECONDS):
+        if done is not None and not engine.worker.is_current and not engine.worker.wait(done, WAIT_SECONDS):
             engine.counters.add(completions_overdue=1)
 
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:

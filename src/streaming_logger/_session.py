@@ -85,12 +85,15 @@ class Completion:
 
     __slots__ = ("cause", "done", "outcome", "session", "session_id")
 
-    def __init__(self, session_id: str, session: Session | None, outcome: str, cause: str) -> None:
+    def __init__(
+        self, session_id: str, session: Session | None, outcome: str, cause: str, done: OneShotEvent | None = None
+    ) -> None:
         self.session_id = session_id
         self.session = session
         self.outcome = outcome
         self.cause = cause
-        self.done = OneShotEvent()
+        self.done = done
+        """Set when it is done; None: nobody waits for it."""
 
 
 def encode(text: str) -> bytes:

@@ -25,7 +25,7 @@ from streaming_logger._clock import Clock
 from streaming_logger._config_file import Settings
 from streaming_logger._session import Completion, Item, Session, bytes_of, encode
 from streaming_logger._stats import FULL, Counters
-from streaming_logger._sync import Guard
+from streaming_logger._sync import Guard, OneShotEvent
 
 __all__ = ["LONG_CHUNK", "SEAL_AT", "SEAL_AT_OF_FEW", "SessionTable"]
 
@@ -84,22 +84,30 @@ class SessionTable:
                     pass
             self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), self._seal_limit))
 
-    def end(self, session_id: str, outcome: str, cause: str, expected: Session | None = None) -> Completion | None:
-        """Ends a turn for writers and queues it for the flusher. None: the session is not live.
+    def end(
+        self,
+        session_id: str,
+        outcome: str,
+        cause: str,
+        expected: Session | None = None,
+        *,
+        done: OneShotEvent | None = None,
+    ) -> bool:
+        """Ends a turn for writers and queues it for the flusher; False: the session is not live.
 
-        With `expected`, only that very turn is ended.
+        With `expected`, only that very turn is ended. `done` is set when the turn is over.
         """
         session = self.live.get(session_id) if expected is None else expected
         if session is None or session.completed:
-            return None
+            return False
         if len(self.end_queue) > _MANY_ENDED:
             self.seal(session)
-        completion = Completion(session_id, session, outcome, cause)
+        completion = Completion(session_id, session, outcome, cause, done)
         # First: from here on the worker ends it, whatever interrupts this. And a new turn, which
         # can only begin after the removal, stands behind it in the queue.
         self.end_queue.append(completion)
         self.remove(session)
-        return completion
+        return True
 
     def remove(self, session: Session) -> None:
         """No writer reaches this turn any more; harmless twice."""

@@ -35,13 +35,12 @@ def serve(directory: str) -> None:
 def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, __file__, f"{place}/logs"]
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - this very file
-        output: list[str] = []
-        for line in service.stdout or ():
-            if not output:
-                service.terminate()
-            output.append(line)
-        service.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:  # noqa: S603 - this very file
+            output: list[str] = []
+            for line in service.stdout or ():
+                if not output:
+                    service.terminate()
+                output.append(line)
         sent = int(output[1])
         written = (Path(place) / "logs/sess_abc123.log").read_text(encoding="utf-8").count("token ")
     # The chunk whose write() the signal interrupted may be there or not.

@@ -138,7 +138,9 @@ class Life:
         unsure = set(range(1, self.number + 1)) - set(self.sure)
         # A chunk whose write() was interrupted is there once or not at all.
         kept = [number for number in range(1, self.number + 1) if number not in unsure or f"{number:04d};" in text]
-        assert is_explained(text, "".join(f"{number:04d};" for number in kept)), text[-300:]
+        # It may also be in a gap, counted.
+        every = range(1, self.number + 1)
+        assert any(is_explained(text, "".join(f"{n:04d};" for n in numbers)) for numbers in (kept, every)), text[-300:]
         stats = self.logger.stats()
         assert stats.bytes_buffered == 0, stats
         assert stats.completions_overdue == 0, stats
@@ -212,10 +214,9 @@ def construct(life: Life) -> Iterator[None]:
 
 def first_use(life: Life) -> Iterator[None]:
     _default._published.clear()
-    life.directory.mkdir()  # get_streaming_logger() logs into logs/streaming, beside it
+    life.directory = Path("logs/streaming").absolute()
     yield
     life.logger = get_streaming_logger()
-    life.directory = life.logger.base_dir
     life.write(2)
 
 

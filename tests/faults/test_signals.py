@@ -144,7 +144,7 @@ def one_run(program: str, place: Path, how: str = "") -> int:
     sure = int(said(output, "sure"))
     unsure = set(map(int, said(output, "unsure").split()))
     if took := said(output, "took"):
-        assert float(took) < 1, took
+        assert float(took) < 2, took  # 5 s where something waits for a lock
     found = records(place / "logs" / "s.log")
     if program in (CTRL_C, TERMINATED):
         unsure |= {sure}  # the one whose write() was interrupted

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._clock import Clock
-from streaming_logger._config_file import Settings
+from streaming_logger._base.clock import Clock
+from streaming_logger._config.watch import Settings
 
 
 class HandClock(Clock):

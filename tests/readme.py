@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from streaming_logger._config import describe
+from streaming_logger._config.schema import describe
 from streaming_logger.cli._main import table
 from streaming_logger.integrations._metrics import METRICS
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from streaming_logger._config import Config, load
-from streaming_logger._config_file import Settings
-from streaming_logger._errors import ConfigError, DirectoryError
+from streaming_logger._base.errors import ConfigError, DirectoryError
+from streaming_logger._config.schema import Config, load
+from streaming_logger._config.watch import Settings
 from streaming_logger._logger import DEFAULT_CONFIG_FILE, StreamingLogger
 
 __all__ = ["get_streaming_logger"]

@@ -10,18 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from streaming_logger import _process
-from streaming_logger._clock import Clock
-from streaming_logger._config import Config, load, parse
-from streaming_logger._config_file import Settings
-from streaming_logger._engine import WAIT_SECONDS, Engine
+from streaming_logger._base.clock import Clock
+from streaming_logger._base.stats import Health, Stats, SweepReport
+from streaming_logger._base.sync import GIL, OneShotEvent
+from streaming_logger._config.schema import Config, load, parse
+from streaming_logger._config.watch import Settings
+from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
-from streaming_logger._names import file_name
-from streaming_logger._retention import Policy
-from streaming_logger._session import Completion, Session
-from streaming_logger._stats import Health, Stats, SweepReport
-from streaming_logger._sync import GIL, OneShotEvent
-from streaming_logger._table import LONG_CHUNK
+from streaming_logger._memory.session import Completion, Session
+from streaming_logger._memory.table import LONG_CHUNK
+from streaming_logger._runtime import process
+from streaming_logger._runtime.engine import WAIT_SECONDS, Engine
+from streaming_logger._sweep.policy import Policy
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -237,7 +237,7 @@ class StreamingLogger:
     @property
     def session_files(self) -> Mapping[str, Path]:
         """The file of each active session; a snapshot."""
-        return MappingProxyType({id_: self._directory / file_name(id_) for id_ in self._live.copy()})
+        return MappingProxyType({id_: self._directory / file_name_of(id_) for id_ in self._live.copy()})
 
     @property
     def session_buffers(self) -> Mapping[str, list[str]]:
@@ -249,7 +249,7 @@ class StreamingLogger:
     def _begin(self, settings: Settings, directory: str | os.PathLike[str] | None, clock: Clock | None = None) -> None:
         self._directory = Path(settings.config.directory if directory is None else directory)
         self._use(Engine(settings, self._directory, clock or Clock()))
-        _process.watch(self)
+        process.watch(self)
 
     def _use(self, engine: Engine) -> None:
         # Closes at interpreter exit, and when nobody holds this logger any more.
@@ -299,7 +299,7 @@ class StreamingLogger:
         # Before the append: once the chunk is accepted, whatever interrupts this, somebody writes it.
         if not engine.closed:
             engine.worker.ensure()
-            _process.close_with_multiprocessing()
+            process.close_with_multiprocessing()
         session = engine.table.append(session_id, chunk)
         if len(chunk) >= LONG_CHUNK:
             session.seal_at -= len(chunk) // LONG_CHUNK

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tools import Server, Terminal, age, run, terminal
 
-from streaming_logger._names import file_name
+from streaming_logger._disk.names import file_name_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_top_with_three_sessions(directory: Path) -> None:
     with Server(directory) as server, terminal() as shown:
         for session in ("sess_fast", "sess_slow", "sess_\u202estill\x1b[2J"):
             server.stream(session, "x" * 50)
-        age(directory / file_name("sess_\u202estill\x1b[2J"), 60)
+        age(directory / file_name_of("sess_\u202estill\x1b[2J"), 60)
         shown.enters("top", "--dir", directory, "-d", "0.3")
         screen = until(server, shown, lambda screen: order(screen)[:2] == ["sess_fast", "sess_slow"])
         assert "3 active, 1 STALLED" in screen

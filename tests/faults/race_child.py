@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import streaming_logger._engine as engine
+import streaming_logger._runtime.engine as engine
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._directory import Directory
-from streaming_logger._store import Due, OpenFile, Removal, Store
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.store import Due, OpenFile, Removal, Store
 
 SESSIONS = 6
 WRITERS = 2

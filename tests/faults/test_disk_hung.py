@@ -45,9 +45,9 @@ logger.close()
 
 
 HANGING = """
-import streaming_logger._engine, streaming_logger._logger
+import streaming_logger._runtime.engine, streaming_logger._logger
 from pathlib import Path
-streaming_logger._engine.WAIT_SECONDS = streaming_logger._logger.WAIT_SECONDS = 1.0  # not 5: the test is shorter
+streaming_logger._runtime.engine.WAIT_SECONDS = streaming_logger._logger.WAIT_SECONDS = 1.0
 flag = Path(os.environ["HANG_WHILE"])
 
 def peak():

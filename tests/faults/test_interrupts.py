@@ -26,7 +26,7 @@ import pytest
 import streaming_logger
 from conftest import logs
 from streaming_logger import Config, StreamingLogger, _default, get_streaming_logger
-from unit.test_invariant import is_explained
+from test_invariant import is_explained
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
 

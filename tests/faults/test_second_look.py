@@ -183,7 +183,7 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(target: object, name: str) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("streaming_logger._worker.run_thread", fail)
+    monkeypatch.setattr("streaming_logger._runtime.worker.run_thread", fail)
 
 
 @pytest.mark.usefixtures("no_thread")

@@ -1,1 +1,4 @@
-"""The operator's command: looks at a log directory from another terminal, without the server's help."""
+"""The operator's command, `streaming-logger`. It reads the directory and never imports a running logger.
+
+May import: `_base`, `_disk`, `_events`, `_config`, `_sweep`.
+"""

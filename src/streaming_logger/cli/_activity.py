@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from streaming_logger._directory import Directory
-from streaming_logger._owner import Owners
-from streaming_logger._store import Store
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.store import Store
 from streaming_logger.cli._statx import Found
 
 __all__ = ["ACTIVE", "IDLE", "PARKED", "UNKNOWN", "Activity"]

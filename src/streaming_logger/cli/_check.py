@@ -9,8 +9,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from streaming_logger._config import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
-from streaming_logger._errors import ConfigError
+from streaming_logger._base.errors import ConfigError
+from streaming_logger._config.schema import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
 from streaming_logger.cli._place import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json

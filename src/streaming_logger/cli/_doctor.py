@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streaming_logger import _names
-from streaming_logger._directory import PRIVATE
+from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.names import session_id_of
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
@@ -178,7 +178,7 @@ def _files(place: Place, sessions: list[Session]) -> Iterator[Finding]:
             if entry.name in known:
                 if entry.stat(follow_symlinks=False).st_mode & 0o077:
                     open_ones.append(entry.name)
-            elif _names.session_id(entry.name) is not None:
+            elif session_id_of(entry.name) is not None:
                 planted.append(entry.name)
             elif entry.name != PRIVATE:
                 strays.append(entry.name)

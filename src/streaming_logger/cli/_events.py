@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from streaming_logger._directory import Directory
-from streaming_logger._ledger import Ledger
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.ledger import Ledger
 
 __all__ = ["read_events", "whole"]
 

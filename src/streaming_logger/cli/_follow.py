@@ -13,8 +13,8 @@ from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from typing import Any
 
-from streaming_logger import _names
-from streaming_logger._directory import Directory
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.names import file_name_of
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._place import Place, UsageError, find_place
@@ -71,7 +71,7 @@ def _name(args: Namespace, place: Place) -> str:
             session = find(sessions, args.id)
             if session is None:
                 note(f"waiting for session {one_line(args.id)} in {place.path}")
-                return _names.file_name(args.id)
+                return file_name_of(args.id)
             return session.file
         session = _latest(sessions)
         if session is not None:

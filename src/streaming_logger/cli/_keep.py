@@ -8,16 +8,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 
-from streaming_logger._clock import Clock
-from streaming_logger._config_file import Settings
-from streaming_logger._directory import Directory
-from streaming_logger._errors import DirectoryError
-from streaming_logger._ledger import Ledger
-from streaming_logger._log import Door
-from streaming_logger._retention import shortfall
-from streaming_logger._stats import Counters, SweepReport
-from streaming_logger._store import Store
-from streaming_logger._sweeper import Sweeper
+from streaming_logger._base.clock import Clock
+from streaming_logger._base.errors import DirectoryError
+from streaming_logger._base.stats import Counters, SweepReport
+from streaming_logger._config.watch import Settings
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.ledger import Ledger
+from streaming_logger._disk.store import Store
+from streaming_logger._events.event_log import Door
+from streaming_logger._sweep.policy import shortfall
+from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._text import Column, duration, one_line, print_table, size
 from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json

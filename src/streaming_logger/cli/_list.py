@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from streaming_logger import _names
+from streaming_logger._disk.names import session_id_of
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
@@ -274,7 +274,7 @@ def _details(event: dict[str, Any]) -> str:
 
 def _whose(event: dict[str, Any]) -> str:
     name = str(event.get("file", ""))
-    return one_line(str(event.get("session") or _names.session_id(name) or name))
+    return one_line(str(event.get("session") or session_id_of(name) or name))
 
 
 VERBS = (

@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from streaming_logger._config import Config, load
-from streaming_logger._config_file import COPY
-from streaming_logger._directory import PRIVATE, Directory
-from streaming_logger._errors import ConfigError
+from streaming_logger._base.errors import ConfigError
+from streaming_logger._config.schema import Config, load
+from streaming_logger._config.watch import COPY
+from streaming_logger._disk.directory import PRIVATE, Directory
 
 __all__ = ["DEFAULT_FILE", "Place", "UsageError", "find_place"]
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from streaming_logger._directory import Directory
+from streaming_logger._disk.directory import Directory
 from streaming_logger.cli._activity import IDLE, UNKNOWN, Activity
 from streaming_logger.cli._view import IN_USE, File, characters_per_byte, files
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from streaming_logger._directory import PRIVATE, Directory
+from streaming_logger._disk.directory import PRIVATE, Directory
 
 try:
     import fcntl

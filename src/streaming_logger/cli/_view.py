@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from streaming_logger import _names
-from streaming_logger._directory import Directory
-from streaming_logger._retention import Policy
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.names import session_id_of
+from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._place import Place, UsageError
@@ -131,7 +131,7 @@ def files(directory: Directory) -> Iterator[File]:
     with directory.scan() as entries:
         for entry in entries:
             name = entry.name
-            id_ = _names.session_id(name)
+            id_ = session_id_of(name)
             if id_ is None:
                 continue
             try:

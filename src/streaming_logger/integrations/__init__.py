@@ -1,1 +1,4 @@
-"""One small file for each framework; the core imports none of them."""
+"""Adapters to other people's libraries, one small file each; each imports its library itself.
+
+May import: the public names of `streaming_logger`. The core imports none of them.
+"""

@@ -1,0 +1,116 @@
+"""The configuration in force: one reference, swapped when its file is edited.
+
+Everything else reads `settings.config` anew each time, so an edit takes effect as a
+whole and at once. Only the worker calls `refresh`, once a flush interval.
+
+A copy lies in the directory itself, for the operator's command: it may be run where the
+server's file and environment are not, and must not sweep by other rules than the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+from streaming_logger._base.errors import ConfigError
+from streaming_logger._base.stats import Counters
+from streaming_logger._config.schema import SECTION, Config, load, parse
+from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._events.event_log import Door
+
+__all__ = ["COPY", "Settings", "write_copy"]
+
+COPY = f"{PRIVATE}/settings.json"
+#: The settings by which files are deleted.
+_RULES = (
+    *("file_retention_minutes", "trouble_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
+    *("max_directory_mb", "min_free_disk_mb"),
+)
+
+
+class Settings:
+    """The configuration in force, and the file it is watched in (None: not watched)."""
+
+    def __init__(self, config: Config, path: Path | None = None) -> None:
+        self._use(config)
+        self._path = None if path is None else path.absolute()  # the server may change its directory
+        self._seen = self._signature()
+
+    def refresh(self, door: Door, counters: Counters) -> bool:
+        """Takes over an edit of the file; whether it did. A bad one changes nothing and is said once."""
+        signature = self._signature()
+        if signature == self._seen or self._path is None:
+            return False
+        self._seen = signature
+        if signature is None:
+            counters.add(reloads_refused=1)
+            text = f"{self._path} is gone"
+            door.record("reload_refused", logging.ERROR, "%s; the configuration in force stays", text, text=text)
+            return False
+        try:
+            new = load(self._path)
+        except ConfigError as error:
+            counters.add(reloads_refused=1)
+            text = str(error)
+            door.record(
+                "reload_refused", logging.ERROR, "the configuration in force stays, because of %s", text, text=text
+            )
+            return False
+        old = self.config
+        if new.directory != old.directory:
+            door.say(logging.WARNING, "directory %r takes effect at the next start", new.directory)
+            new = replace(new, directory=old.directory)
+        changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
+        if changed:
+            self._use(new)
+            counters.add(reloads=1)
+            door.say(
+                logging.INFO,
+                "configuration reloaded: %s",
+                ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
+            )
+        return bool(changed)
+
+    def _use(self, config: Config) -> None:
+        self.config = config
+        self.buffer_bytes = int(config.max_buffer_mb * 1_000_000)
+        """`max_buffer_mb` in bytes: the write path asks for it."""
+
+    def _signature(self) -> tuple[int, ...] | None:
+        """What changes when the file does; None without a file."""
+        if self._path is None:
+            return None
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def differences(config: Config, directory: Directory) -> str:
+    """Where the copy in a directory has other rules for deleting files; empty where it has none. Raises `OSError`."""
+    fd = directory.open_file(COPY, os.O_RDONLY)
+    try:
+        with open(fd, encoding="utf-8", closefd=False) as file:
+            other = parse(json.load(file), environ={})
+    except ValueError:  # not JSON, or refused: some other version's
+        return ""
+    finally:
+        directory.close_file(fd)
+    return ", ".join(
+        f"{key} {getattr(other, key)} there and {getattr(config, key)} here"
+        for key in _RULES
+        if getattr(other, key) != getattr(config, key)
+    )
+
+
+def write_copy(config: Config, directory: Directory) -> None:
+    """Leaves the settings in force in a directory that is ours. Never raises `OSError`: nothing depends on it."""
+    if not directory.ours:
+        return
+    with contextlib.suppress(OSError):
+        directory.put(COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())

@@ -1,0 +1,77 @@
+"""The ledger: in order whoever writes, and readable whatever stands in it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.ledger import Ledger
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    directory = Directory(tmp_path / "logs")
+    directory.open()
+    return directory
+
+
+def numbers(ledger: Ledger) -> list[object]:
+    return [event.get("number") for event in ledger.read()]
+
+
+def test_lines_stay_in_order_whichever_thread_writes_them(directory: Directory) -> None:
+    """The worker and callers that sweep write at once; a deletion never stands before its completion."""
+    ledger = Ledger(directory)
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            ledger.write()
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(5_000):
+        ledger.note(0.0, "test", number=number)
+        if number % 100 == 0:
+            ledger.write()
+    done.set()
+    for thread in threads:
+        thread.join()
+    ledger.write()
+    directory.close()
+    assert numbers(ledger) == list(range(5_000))
+
+
+@given(cut=st.integers(1, 60), at=st.integers(0, 4))
+def test_a_torn_line_costs_itself_alone(tmp_path_factory: pytest.TempPathFactory, cut: int, at: int) -> None:
+    """Wherever it was torn; two halves never read as one event."""
+    directory = Directory(tmp_path_factory.mktemp("room") / "logs")
+    directory.open()
+    ledger = Ledger(directory)
+    for number in range(5):
+        ledger.note(1.5, "test", number=number, text='a "quoted" word, and more')
+        ledger.write()
+    directory.close()
+    path = directory.path / ".streaming_logger" / "ledger.jsonl"
+    lines = path.read_text().splitlines()
+    lines[at] = lines[at][:-cut]
+    path.write_text("\n".join(lines) + "\n")
+    assert numbers(ledger) == [number for number in range(5) if number != at]
+
+
+@pytest.mark.parametrize("line", ["", "[" * 100_000, "NaN", '{"event": "x"}, {"event": "y"}', "\0", '{"event": "x", "'])
+def test_a_strange_line_hides_no_other(directory: Directory, line: str) -> None:
+    """Blank, nested ten thousand deep, two in one, or torn within a string."""
+    ledger = Ledger(directory)
+    ledger.note(0.0, "test", number=1)
+    ledger.write()
+    directory.close()
+    path = directory.path / ".streaming_logger" / "ledger.jsonl"
+    path.write_text(f"{line}\n" + path.read_text() + f"{line}\n" + path.read_text())
+    assert [event for event in numbers(ledger) if event is not None] == [1, 1]

@@ -1,78 +1,37 @@
-"""What all tests share: loggers that are closed, a clock that stands still, and nothing left behind."""
+"""What all tests share: loggers that are closed, a manual clock, and nothing left behind."""
 
 from __future__ import annotations
 
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._base.clock import Clock
 from streaming_logger._config.watch import Settings
-
-
-class HandClock(Clock):
-    """A clock that goes on only when it is told to; wall time is far from any real mtime unless set."""
-
-    def __init__(self, wall: float) -> None:
-        self.now = 1000.0
-        self.offset = wall - self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now + self.offset
-
-    def forward(self, seconds: float) -> None:
-        """Time passes."""
-        self.now += seconds
-
-    def set_wall(self, seconds: float) -> None:
-        """Somebody sets the wall clock by so much."""
-        self.offset += seconds
-
-
-class ManualLogger(StreamingLogger):
-    """A logger without a thread: the test says when the worker's work is done, and what time it is."""
-
-    clock: HandClock
-
-    def __init__(self, config: Config, directory: Path, clock: HandClock, config_file: Path | None = None) -> None:
-        self.clock = clock
-        self._begin(Settings(config, config_file), directory, clock)
-        self._engine.worker.autostart = False
-        self._open_directory()
-
-    def run_pending(self) -> float:
-        return self._engine.worker.run_pending()
-
-    def later(self, seconds: float) -> None:
-        """Time passes, and the worker does what is due then."""
-        self.clock.forward(seconds)
-        self.run_pending()
+from streaming_logger._context import Context
+from streaming_logger._runtime.engine import Engine
+from streaming_logger.testing import ManualClock, ManualLogger
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    import time
-
-    return HandClock(time.time())
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def manual(tmp_path: Path, clock: HandClock) -> Iterator[Callable[..., ManualLogger]]:
+def manual(tmp_path: Path, clock: ManualClock) -> Iterator[Callable[..., ManualLogger]]:
     """Makes loggers that run by hand, in `tmp_path / "logs"`; settings as keywords."""
     made: list[ManualLogger] = []
 
-    def make(**settings: Any) -> ManualLogger:
+    def make(parts: Mapping[str, Any] = MappingProxyType({}), **settings: Any) -> ManualLogger:
         settings.setdefault("min_free_disk_mb", None)
-        made.append(ManualLogger(Config(**settings), tmp_path / "logs", clock))
+        made.append(ManualLogger(Config(**settings), tmp_path / "logs", clock=clock, **parts))
         return made[-1]
 
     yield make
@@ -82,12 +41,13 @@ def manual(tmp_path: Path, clock: HandClock) -> Iterator[Callable[..., ManualLog
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Callable[..., StreamingLogger]]:
-    """Makes loggers with their real thread, in `tmp_path / "logs"`; settings as keywords."""
+    """Makes loggers with their real thread, in `tmp_path / "logs"`; settings as keywords, `parts` for the context."""
     made: list[StreamingLogger] = []
 
-    def make(**settings: Any) -> StreamingLogger:
+    def make(parts: Mapping[str, Any] = MappingProxyType({}), **settings: Any) -> StreamingLogger:
         settings.setdefault("min_free_disk_mb", None)
-        made.append(StreamingLogger(Config(**settings), directory=tmp_path / "logs"))
+        made.append(StreamingLogger._of(Engine(Context.make(Settings(Config(**settings)), tmp_path / "logs", **parts))))
+        made[-1]._engine.open()
         return made[-1]
 
     yield make

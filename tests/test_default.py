@@ -57,7 +57,7 @@ def test_bad_configuration_is_one_error_line_and_the_defaults(text: str, caplog:
     logger = get_streaming_logger()
     assert logger._engine.settings.config == Config()
     (line,) = errors(caplog)
-    assert "the defaults are used, because of " in line
+    assert "using the default settings: " in line
     logger.write("s", "text")
     logger.complete_session("s")
     assert logs(Path("logs/streaming")) == {"s": "text"}
@@ -78,7 +78,7 @@ def test_refused_directory_is_one_error_line_and_the_stream_goes_on(caplog: pyte
     Path("logs/streaming").mkdir()
     Path("logs/streaming").chmod(0o777)
     logger = get_streaming_logger()
-    assert "nothing is written before this is mended" in errors(caplog)[0]
+    assert "logging is disabled until this is fixed" in errors(caplog)[0]
     logger.write("s", "text")
     logger.flush()
     assert logs(Path("logs/streaming")) == {}
@@ -92,5 +92,5 @@ def test_mended_file_is_taken_over_while_running(caplog: pytest.LogCaptureFixtur
     Path("logging_config.json").write_text("{")
     logger = get_streaming_logger()
     Path("logging_config.json").write_text(json.dumps({"streaming_logs": {"flush_interval_seconds": 9}}))
-    logger._engine.settings.refresh(logger._engine.door, logger._engine.counters)
+    logger._engine.settings.refresh(logger._engine.events, logger._engine.counters)
     assert logger.flush_interval == 9

@@ -10,7 +10,6 @@ import errno
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from conftest import HandClock, ManualLogger
 from streaming_logger import Config
 from streaming_logger._disk.store import OpenFile, Store
 from streaming_logger._memory.session import Session, bytes_of
 from streaming_logger._memory.table import LONG_CHUNK, SEAL_AT_OF_FEW
+from streaming_logger.testing import ManualClock, ManualLogger
 
 IDS = st.sampled_from(["a", "b/c", "sess_3"])
 GAP = re.compile(r"\[streaming_logger: ([\d,]+) characters dropped: buffer full\]")
@@ -70,10 +69,9 @@ class Lives(RuleBasedStateMachine):
             idle_timeout_minutes=1,
             file_retention_minutes=None,
         )
-        self.logger = ManualLogger(config, self.folder / "logs", HandClock(time.time()))
+        self.logger = ManualLogger(config, self.folder / "logs", clock=ManualClock(), make_store=FaultyStore)
         self.engine = self.logger._engine
-        self.store = FaultyStore(self.engine.directory)
-        self.engine.flusher._store = self.engine.files._store = self.store
+        self.store = self.engine.context.store
         self.written: dict[str, str] = {}
         self.number = 0
 
@@ -100,7 +98,7 @@ class Lives(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 2, 61, 130]))
     def time_passes(self, seconds: float) -> None:
         """Flushes, sweeps and abandonments come due; no file is as old as the retention."""
-        self.logger.later(seconds)
+        self.logger.advance(seconds)
 
     @rule()
     def sweep(self) -> None:

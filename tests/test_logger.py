@@ -13,6 +13,7 @@ import pytest
 
 from conftest import logs
 from streaming_logger import Config, ConfigError, StreamingLogger
+from streaming_logger._disk.ledger import Ledger
 
 Make = Callable[..., StreamingLogger]
 
@@ -132,7 +133,9 @@ def test_session_completes_on_every_way_out(live: Make) -> None:
     assert logs(logger.base_dir) == {"bad": "half", "good": "text"}
     assert logger.stats().sessions_completed == 2
     logger.flush()
-    outcomes = {event["session"]: event["outcome"] for event in logger._engine.door.ledger.read() if "outcome" in event}
+    outcomes = {
+        event["session"]: event["outcome"] for event in Ledger(logger._engine.directory).read() if "outcome" in event
+    }
     assert outcomes == {"good": "completed", "bad": "error"}
 
 
@@ -209,7 +212,7 @@ def test_attributes_show_the_state(live: Make) -> None:
 def test_signatures_are_those_of_the_contract() -> None:
     """Names, defaults and keyword-only arguments that callers rely on."""
     shown = {name: str(inspect.signature(getattr(StreamingLogger, name))) for name in ("complete_session", "session")}
-    assert "outcome: 'str' = 'completed', wait: 'bool' = True" in shown["complete_session"]
+    assert "outcome: 'Outcome' = 'completed', wait: 'bool' = True" in shown["complete_session"]
     assert StreamingLogger.append_chunk is StreamingLogger.write
     assert inspect.signature(StreamingLogger.cleanup_old_sessions).parameters["max_age_hours"].default == 24
     assert inspect.signature(StreamingLogger.from_file).parameters["path"].default == "logging_config.json"

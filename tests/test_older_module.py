@@ -44,7 +44,7 @@ def test_no_configuration_deletes_at_completion_and_says_so_once(
         logger.complete_session(f"sess_{number}")
         assert not Path(f"logs/streaming/sess_{number}.log").exists()
     logger.close()
-    lines = [record for record in caplog.records if "deleted when its session is complete" in record.getMessage()]
+    lines = [record for record in caplog.records if "deleted when its session completes" in record.getMessage()]
     assert len(lines) == 1
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from streaming_logger._base.errors import ConfigError, DirectoryError
 from streaming_logger._config.schema import Config, load
 from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context
 from streaming_logger._logger import DEFAULT_CONFIG_FILE, StreamingLogger
+from streaming_logger._runtime.engine import Engine
 
 __all__ = ["get_streaming_logger"]
 
@@ -36,17 +38,16 @@ def _publish() -> StreamingLogger:
         settings = Settings(load(path), path)
     except ConfigError as error:
         problem, settings = error, Settings(Config(), path)
-    made = StreamingLogger.__new__(StreamingLogger)
-    made._begin(settings, None)
+    made = StreamingLogger._of(Engine(Context.make(settings, Path(settings.config.directory))))
     logger = _published.setdefault("default", made)
     if logger is not made:
         made._finalizer.detach()
         return logger
-    events = logger._engine.door
+    events = logger._engine.events
     if problem is not None:
-        events.say(logging.ERROR, "the defaults are used, because of %s", problem)
+        events.log(logging.ERROR, "using the default settings: %s", problem)
     try:
-        logger._open_directory()
+        logger._engine.open()
     except DirectoryError as refusal:
-        events.say(logging.ERROR, "nothing is written before this is mended: %s", refusal)
+        events.log(logging.ERROR, "logging is disabled until this is fixed: %s", refusal)
     return logger

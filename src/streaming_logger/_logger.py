@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
-from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import Health, Stats, SweepReport
+from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
 from streaming_logger._base.sync import GIL, OneShotEvent
 from streaming_logger._config.schema import Config, load, parse
 from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
 from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._runtime import process
-from streaming_logger._runtime.engine import WAIT_SECONDS, Engine
+from streaming_logger._runtime.engine import Engine
 from streaming_logger._sweep.policy import Policy
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
 DEFAULT_CONFIG_FILE = "logging_config.json"
+
+
+def _engine(settings: Settings, directory: str | os.PathLike[str] | None) -> Engine:
+    return Engine(Context.make(settings, Path(settings.config.directory if directory is None else directory)))
 
 
 class StreamingLogger:
@@ -48,8 +51,8 @@ class StreamingLogger:
     ) -> None:
         if not isinstance(config, Config):
             config = parse({} if config is None else config)
-        self._begin(Settings(config), directory)
-        self._open_directory()
+        self._begin(_engine(Settings(config), directory))
+        self._engine.open()
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str] = DEFAULT_CONFIG_FILE) -> StreamingLogger:
@@ -61,9 +64,15 @@ class StreamingLogger:
         >>> StreamingLogger.from_file(tempfile.mkdtemp() + "/none.json").enabled
         True
         """
+        self = cls._of(_engine(Settings(load(Path(path)), Path(path)), None))
+        self._engine.open()
+        return self
+
+    @classmethod
+    def _of(cls, engine: Engine) -> Self:
+        """A logger around an engine, which is not open yet."""
         self = cls.__new__(cls)
-        self._begin(Settings(load(Path(path)), Path(path)), None)
-        self._open_directory()
+        self._begin(engine)
         return self
 
     # -- the stream ------------------------------------------------------------------
@@ -101,7 +110,7 @@ class StreamingLogger:
 
     append_chunk = write
 
-    def complete_session(self, session_id: str | None, *, outcome: str = "completed", wait: bool = True) -> None:
+    def complete_session(self, session_id: str | None, *, outcome: Outcome = "completed", wait: bool = True) -> None:
         """Ends a session: its last chunks are written, its file is closed and kept for a while.
 
         With `wait` it returns when that is done (after 5 s in any case); without, at once:
@@ -128,7 +137,7 @@ class StreamingLogger:
             # Somebody else has ended it: wait for a place in the queue behind that end.
             engine.table.end_queue.append(Completion(session_id, None, "", "", done))
         engine.complete(soon=wait)
-        if done is not None and not engine.worker.is_current and not engine.worker.wait(done, WAIT_SECONDS):
+        if done is not None and not engine.wait(done):
             engine.counters.add(completions_overdue=1)
 
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
@@ -154,7 +163,7 @@ class StreamingLogger:
         >>> import tempfile
         >>> StreamingLogger(directory=tempfile.mkdtemp()).flush()
         """
-        self._engine_here().flush(WAIT_SECONDS)
+        self._engine_here().flush()
 
     def cleanup_completed_files(self) -> SweepReport:
         """Sweeps now, on this thread, by the settings in force.
@@ -246,9 +255,9 @@ class StreamingLogger:
 
     # -- inside ----------------------------------------------------------------------
 
-    def _begin(self, settings: Settings, directory: str | os.PathLike[str] | None, clock: Clock | None = None) -> None:
-        self._directory = Path(settings.config.directory if directory is None else directory)
-        self._use(Engine(settings, self._directory, clock or Clock()))
+    def _begin(self, engine: Engine) -> None:
+        self._directory = engine.context.path
+        self._use(engine)
         process.watch(self)
 
     def _use(self, engine: Engine) -> None:
@@ -257,25 +266,10 @@ class StreamingLogger:
         self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
-    def _open_directory(self) -> None:
-        if not self._engine.settings.config.time_based_cleanup:
-            self._engine.door.say(
-                logging.INFO,
-                "no time-based cleanup is configured in section streaming_logs: "
-                "each file is deleted when its session is complete",
-            )
-        self._engine.open()
-
     def _start_over(self) -> None:
-        """In a forked child: rooms of its own, and nothing of the parent's."""
+        """In a forked child: an engine of its own, and nothing of the parent's."""
         self._finalizer.detach()
-        old = self._engine
-        closed = old.closed
-        old.forget_in_child()
-        new = Engine(old.settings, self._directory, old.clock)
-        new.worker.autostart = old.worker.autostart
-        new.closed = closed
-        self._use(new)
+        self._use(self._engine.successor())
 
     def _engine_here(self) -> Engine:
         """The engine of this process: a C-level fork runs no hooks, so each slow path looks."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import ManualLogger
 from streaming_logger import Stats, SweepReport
 from streaming_logger._base.stats import Counters
+from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
 
@@ -37,15 +37,15 @@ def test_each_number_of_a_life(manual: Make) -> None:
     logger.write("b", "text")
     stats = logger.stats()
     assert (stats.sessions_active, stats.chunks_written, stats.bytes_buffered, stats.bytes_written) == (2, 2, 9, 0)
-    logger.later(2)
+    logger.advance(2)
     stats = logger.stats()
     assert (stats.bytes_buffered, stats.bytes_written, stats.flushes, stats.files_open) == (0, 9, 1, 2)
     logger.complete_session("a", wait=False)
-    logger.later(2)
+    logger.advance(2)
     stats = logger.stats()
     assert (stats.sessions_active, stats.sessions_completed, stats.files_open, stats.flushes) == (1, 1, 1, 2)
     sweeps = stats.sweeps
-    logger.later(60)
+    logger.advance(60)
     stats = logger.stats()
     assert stats.sweeps == sweeps + 1
     assert stats.last_sweep_time == pytest.approx(logger.clock.wall())

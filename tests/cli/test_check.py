@@ -70,7 +70,7 @@ def test_check_config_says_what_holds_without_a_section(config: Path) -> None:
     ("settings", "words"),
     [
         ({"file_retention_minutes": 3000}, "max_session_age_hours is shorter"),
-        ({"trouble_retention_minutes": 1}, "trouble_retention_minutes is shorter"),
+        ({"failed_retention_minutes": 1}, "failed_retention_minutes is shorter"),
         ({"file_retention_minutes": 0.5}, "cleanup_interval_seconds is longer"),
         ({"file_retention_minutes": None, "max_session_age_hours": None}, "nothing is deleted before"),
         ({"idle_timeout_minutes": None}, "stays active for ever"),

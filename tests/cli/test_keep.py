@@ -32,7 +32,7 @@ def completed(server: Server, *sessions: str, outcome: str = "completed") -> Non
 def test_dry_run_says_what_would_go_and_deletes_nothing(directory: Path, tmp_path: Path) -> None:
     """And the sweep then deletes exactly that."""
     configured(tmp_path)
-    with Server(directory, trouble_retention_minutes=60) as server:
+    with Server(directory, failed_retention_minutes=60) as server:
         completed(server, "old", "new", "kept", "ancient")
         completed(server, "bad", outcome="error")
         server.stream("active", "Hello")
@@ -65,7 +65,7 @@ def test_dry_run_tells_an_emergency(directory: Path, tmp_path: Path) -> None:
 def test_emergency_rule_is_above_trouble_retention(directory: Path, tmp_path: Path) -> None:
     """No completed file outlives max_session_age_hours, the troubled ones neither."""
     configured(tmp_path)
-    with Server(directory, trouble_retention_minutes=100_000) as server:
+    with Server(directory, failed_retention_minutes=100_000) as server:
         completed(server, "bad", outcome="error")
         age(directory / "bad.log", 25 * 3600)
         assert listed_reason("bad") == "max_age"

@@ -87,7 +87,7 @@ def test_rules_are_those_that_the_server_left_in_the_directory(tmp_path: Path, d
         assert not (directory / "sess_1.log").exists()
 
 
-def test_directory_of_a_configuration_is_taken_from_its_own_place(tmp_path: Path) -> None:
+def test_directory_of_a_configuration_is_taken_from_its_own_target(tmp_path: Path) -> None:
     """Where the server that reads it runs; the operator stands elsewhere."""
     app = tmp_path / "app"
     app.mkdir()

@@ -16,7 +16,7 @@ def ours(path: Path, *, adopt: bool = False) -> bool:
     directory = Directory(path, adopt=adopt)
     directory.open()
     directory.close()
-    return directory.ours
+    return directory.managed
 
 
 def test_one_that_is_made_here_is_ours(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_removed_or_replaced_directory_is_noticed(tmp_path: Path) -> None:
     """And opened anew, one generation later."""
     directory = Directory(tmp_path / "logs")
     directory.open()
-    assert not directory.lost()
+    assert not directory.is_stale()
     (tmp_path / "logs").rename(tmp_path / "away")
-    assert directory.lost()
-    directory.replaced()
+    assert directory.is_stale()
+    directory.invalidate()
     directory.open()
-    assert (directory.lost(), directory.generation) == (False, 2)
+    assert (directory.is_stale(), directory.generation) == (False, 2)
     directory.close()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.store import BusyError, QuarantinedError, Removal, Store
+from streaming_logger._disk.store import BusyError, Claim, DeleteResult, ForeignFileError, Store
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.directory.close()
 
 
-def always(fd: int, found: os.stat_result) -> bool:
+def always(claim: Claim) -> bool:
     """Every file is due."""
     return True
 
@@ -55,14 +55,14 @@ def test_planted_thing_is_never_written_nor_deleted(
     path = store.directory.path / "s.log"
     plant(path, victim)
     before = path.lstat()
-    with pytest.raises(QuarantinedError, match=r"s\.log"):
+    with pytest.raises(ForeignFileError, match=r"s\.log"):
         store.open("s.log")
     assert [entry for part in store.scan(10, pytest.fail) for entry in part] == []
     try:
         how = store.delete_if("s.log", always)[0]
     except OSError:
-        how = Removal.NOT_DUE
-    assert how is Removal.NOT_DUE
+        how = DeleteResult.NOT_DUE
+    assert how is DeleteResult.NOT_DUE
     assert path.lstat()[:4] == before[:4]
     assert victim.read_text() == "precious"
     assert not (tmp_path / "nowhere").exists()
@@ -73,7 +73,7 @@ def test_file_of_somebody_else_is_refused(store: Store) -> None:
     """Text never lands in a file that another user owns."""
     path = written(store, "s.log")
     os.chown(path, 12345, -1)
-    with pytest.raises(QuarantinedError, match="belongs to user 12345"):
+    with pytest.raises(ForeignFileError, match="belongs to user 12345"):
         store.open("s.log")
 
 
@@ -97,12 +97,12 @@ def test_modes_are_private_under_any_umask(tmp_path: Path, umask: int) -> None:
 def test_open_file_is_locked_until_it_is_closed(store: Store) -> None:
     """A sweeper's exclusive lock waits for the completion; two writers share."""
     one, two = store.open("s.log"), store.open("s.log")
-    assert store.delete_if("s.log", always) == (Removal.IN_USE, 0)
+    assert store.delete_if("s.log", always) == (DeleteResult.IN_USE, 0)
     store.close(one)
-    assert store.delete_if("s.log", always) == (Removal.IN_USE, 0)
+    assert store.delete_if("s.log", always) == (DeleteResult.IN_USE, 0)
     store.close(two)
-    assert store.delete_if("s.log", always) == (Removal.DELETED, 0)
-    assert store.delete_if("s.log", always) == (Removal.GONE, 0)
+    assert store.delete_if("s.log", always) == (DeleteResult.DELETED, 0)
+    assert store.delete_if("s.log", always) == (DeleteResult.GONE, 0)
 
 
 def test_file_that_somebody_holds_exclusively_is_busy(store: Store) -> None:
@@ -165,14 +165,14 @@ def test_deletion_looks_again_under_the_lock(store: Store) -> None:
     """A file that was replaced, pinned, linked or written to since the scan stays."""
     path = written(store, "s.log")
     path.chmod(0o1600)
-    assert store.delete_if("s.log", always)[0] is Removal.NOT_DUE
+    assert store.delete_if("s.log", always)[0] is DeleteResult.NOT_DUE
     path.chmod(0o600)
     other = path.with_name("second name")
     other.hardlink_to(path)
-    assert store.delete_if("s.log", always)[0] is Removal.NOT_DUE
+    assert store.delete_if("s.log", always)[0] is DeleteResult.NOT_DUE
     other.unlink()
-    assert store.delete_if("s.log", lambda fd, found: False)[0] is Removal.NOT_DUE
-    assert store.delete_if("s.log", lambda fd, found: found.st_size == 4) == (Removal.DELETED, 4)
+    assert store.delete_if("s.log", lambda claim: False)[0] is DeleteResult.NOT_DUE
+    assert store.delete_if("s.log", lambda claim: claim.found.st_size == 4) == (DeleteResult.DELETED, 4)
 
 
 def test_file_replaced_before_the_lock_is_not_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_file_replaced_before_the_lock_is_not_deleted(store: Store, monkeypatch:
         return lock(fd, shared=shared)
 
     monkeypatch.setattr(store.directory, "lock", replaced_first)
-    assert store.delete_if("s.log", always)[0] is Removal.GONE
+    assert store.delete_if("s.log", always)[0] is DeleteResult.GONE
     assert path.read_text() == "new"
 
 

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from streaming_logger import Config, StreamingLogger
+from streaming_logger._base.clock import Clock
+from streaming_logger.testing import ManualLogger
 
 SESSIONS = [f"s{number}" for number in range(5)]
 PHASES = ("under faults", "healed", "closed")
@@ -30,8 +32,8 @@ PHASES = ("under faults", "healed", "closed")
 def life(directory: Path, *, worker: bool) -> Iterator[str]:
     """Yields at the end of each phase; the caller ends the fault after the first."""
     # Two files at the most, so that sessions are parked.
-    logger = StreamingLogger(Config(max_open_files=2, min_free_disk_mb=None), directory=directory)
-    logger._engine.worker.autostart = worker
+    config = Config(max_open_files=2, min_free_disk_mb=None)
+    logger = StreamingLogger(config, directory=directory) if worker else ManualLogger(config, directory, clock=Clock())
 
     def one_round(text: str) -> None:
         for session in SESSIONS:

@@ -8,6 +8,7 @@ python race_child.py DIRECTORY ARCHIVE NUMBER SECONDS VARIANT
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,12 +16,16 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-import streaming_logger._runtime.engine as engine
 from streaming_logger import Config, StreamingLogger
+from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.store import Due, OpenFile, Removal, Store
+from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.store import BusyError, Claim, OpenFile, Store
+from streaming_logger._runtime.engine import Engine
 
 SESSIONS = 6
 WRITERS = 2
@@ -64,18 +69,15 @@ class WithoutIdentity(Store):
     It dawdles before the lock, as on a busy machine: without that, four races in ten caught it.
     """
 
-    def _delete_and_close(self, name: str, fd: int, due: Due) -> tuple[Removal, int]:
+    @contextlib.contextmanager
+    def claim(self, name: str, owners: Owners | None = None, *, fd: int | None = None) -> Iterator[Claim]:
+        if fd is None:
+            fd = self.directory.open_file(name, os.O_RDWR)
         time.sleep(0.003)
         try:
-            if not self.directory.lock(fd):
-                return Removal.IN_USE, 0
-            found = os.fstat(fd)
-            if not due(fd, found):
-                return Removal.NOT_DUE, 0
-            self.directory.unlink(name)
-            return Removal.DELETED, found.st_size
-        except FileNotFoundError:
-            return Removal.GONE, 0
+            if not self.directory.lock(fd) or (owners is not None and owners.parked(name)):
+                raise BusyError(name)
+            yield Claim(name, fd, os.fstat(fd))
         finally:
             self.directory.close_file(fd)
 
@@ -89,7 +91,7 @@ VARIANTS = {
 
 
 def main(directory: Path, number: int, seconds: float, variant: str) -> None:
-    engine.Directory, engine.Store = VARIANTS[variant]  # type: ignore[misc]
+    directory_class, store_class = VARIANTS[variant]
     sys.setswitchinterval(1e-5)
     config = Config(
         file_retention_minutes=0.000001,  # as good as 0, but the sweeper's business, not the flusher's
@@ -100,7 +102,10 @@ def main(directory: Path, number: int, seconds: float, variant: str) -> None:
     )
     written: Counter[str] = Counter()
     end = time.monotonic() + seconds
-    with StreamingLogger(config, directory=directory) as logger:
+    context = Context.make(
+        Settings(config), directory, make_store=lambda found: store_class(directory_class(found.path))
+    )
+    with StreamingLogger._of(Engine(context)) as logger:
 
         def write(thread: int) -> None:
             dice = random.Random(number * 100 + thread)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
 from streaming_logger import StreamingLogger
+from streaming_logger.testing import ManualLogger
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows refuses to remove what is open")
 

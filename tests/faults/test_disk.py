@@ -13,7 +13,8 @@ import pytest
 from disk_text import dropped_from, numbers
 from programs import run
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
+from streaming_logger.testing import ManualLogger
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts, chattr and /proc are Linux's")
 
@@ -104,7 +105,7 @@ def test_read_only_disk_is_waited_out(small_disk: Path, manual: Make) -> None:
         logger.write("s", f"{number};")
         logger.flush()
     logger.complete_session("s", wait=False)
-    logger.later(61)
+    logger.advance(61)
     report = logger.cleanup_completed_files()
     assert (report.deleted, report.errors) == (0, 1)
     assert logger.stats().bytes_buffered == 6

@@ -45,9 +45,17 @@ logger.close()
 
 
 HANGING = """
-import streaming_logger._runtime.engine, streaming_logger._logger
 from pathlib import Path
-streaming_logger._runtime.engine.WAIT_SECONDS = streaming_logger._logger.WAIT_SECONDS = 1.0
+from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context, Timeouts
+from streaming_logger._runtime.engine import Engine
+
+def open_logger(**settings):
+    config = Config(min_free_disk_mb=None, **settings)
+    logger = StreamingLogger._of(Engine(Context.make(Settings(config), Path(sys.argv[1]), timeouts=Timeouts(wait=1.0))))
+    logger._engine.open()
+    return logger
+
 flag = Path(os.environ["HANG_WHILE"])
 
 def peak():
@@ -122,7 +130,7 @@ bounded(logger.close)
         tmp_path / "logs",
     )
     assert status == 0, errors
-    assert "the disk did not answer" in errors
+    assert "the disk did not respond" in errors
     assert "status" in output
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
 from streaming_logger import Config, DirectoryError, StreamingLogger
+from streaming_logger.testing import ManualLogger
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="plants symlinks and pipes")
 
@@ -162,7 +163,7 @@ def test_what_is_planted_under_our_own_names_holds_up_no_stream(
     PLANTED[kind](tmp_path / "logs" / ".streaming_logger" / name, victim)
     logger = manual()
     logger.write("s", "text")
-    logger.later(61)  # a scheduled sweep too
+    logger.advance(61)  # a scheduled sweep too
     logger.complete_session("s")
     assert logs(tmp_path / "logs") == {"s": "text"}
     make_old(tmp_path / "logs" / "s.log", 3600)
@@ -267,15 +268,15 @@ def test_a_clock_that_jumps_deletes_nothing_before_its_time(tmp_path: Path, manu
     logger.complete_session("done")
     logger.clock.set_wall(jump)
     logger.write("active", "after;")
-    logger.later(2)
+    logger.advance(2)
     assert (tmp_path / "logs" / "active.log").read_text() == "before;after;"
     for _ in range(9):
-        logger.later(60)
+        logger.advance(60)
         assert set(logs(tmp_path / "logs")) == {"done", "active"}
     assert logger.stats().sessions_abandoned == 0
     # The clock is right again, or the file's time has come: either way nothing is kept for ever.
     logger.clock.set_wall(-jump)
     for _ in range(25):
-        logger.later(60)
+        logger.advance(60)
         logger.write("active", "still;")
     assert set(logs(tmp_path / "logs")) == {"active"}

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from programs import records, running, wait_for_line
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
 from streaming_logger import Config, StreamingLogger
+from streaming_logger.testing import ManualLogger
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes and signals")
 
@@ -71,9 +72,9 @@ def test_one_sweeper_at_a_time(tmp_path: Path, manual: Callable[..., ManualLogge
     old.write_text("x")
     make_old(old, 3600)
     with foreign_lock(tmp_path / "logs" / ".streaming_logger" / "sweep.lock"):
-        sweeper.later(2)
+        sweeper.advance(2)
         assert old.exists()
-    sweeper.later(2)
+    sweeper.advance(2)
     assert not old.exists()
 
 

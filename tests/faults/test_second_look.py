@@ -18,8 +18,10 @@ import pytest
 from programs import run
 from test_disk import needs_root, small_disk
 
-from conftest import ManualLogger, logs
+from conftest import logs
 from streaming_logger import Config, StreamingLogger
+from streaming_logger._disk.ledger import Ledger
+from streaming_logger.testing import ManualLogger
 
 __all__ = ["small_disk"]  # a fixture
 
@@ -42,7 +44,7 @@ def test_symlink_planted_while_the_logger_runs_leads_nowhere(
     """A member of the directory's group renames .streaming_logger away: nothing outside is written, once said."""
     logger = manual()
     logger.write("s", "before ")
-    logger.later(2)
+    logger.advance(2)
     victim = tmp_path / "victim"
     victim.mkdir()
     for name in ("settings.json", "ledger.jsonl", "sweep.lock"):
@@ -53,7 +55,7 @@ def test_symlink_planted_while_the_logger_runs_leads_nowhere(
         logger.write("s", "text ")
         logger.write("t", "new")
         logger.complete_session("t", wait=False)
-        logger.later(61)
+        logger.advance(61)
     logger.cleanup_completed_files()
     assert {path.name: path.read_text() for path in victim.iterdir()} == dict.fromkeys(
         ("settings.json", "ledger.jsonl", "sweep.lock"), "mine"
@@ -61,7 +63,7 @@ def test_symlink_planted_while_the_logger_runs_leads_nowhere(
     assert logger.health().status != "ok"
     assert "is not a directory of this logger's" in caplog.text
     (logger.base_dir / ".streaming_logger").unlink()
-    logger.later(61)
+    logger.advance(61)
     assert logs(logger.base_dir) == {"s": "before " + 5 * "text ", "t": 5 * "new"}
 
 
@@ -75,7 +77,7 @@ def test_hard_link_under_a_private_name_is_not_written_through(tmp_path: Path, m
     logger = manual()
     logger.write("s", "text")
     logger.complete_session("s", wait=False)
-    logger.later(2)
+    logger.advance(2)
     assert (tmp_path / "victim").read_text() == "mine"
     assert logs(logger.base_dir) == {"s": "text"}
 
@@ -110,6 +112,7 @@ def test_other_settings_of_a_living_process_are_warned_of(
 def test_full_disk_doubles_and_loses_no_ledger_line(small_disk: Path, manual: Make) -> None:
     """A line that is not in the file whole is written again; no temporary file is left."""
     logger = manual()
+    ledger = Ledger(logger._engine.directory)
     (small_disk / "filler").write_bytes(b"x" * (1_040_000 - 16 * 4096))
     with (small_disk / "filler").open("ab", buffering=0) as filler:
         with suppress(OSError):  # full
@@ -119,14 +122,14 @@ def test_full_disk_doubles_and_loses_no_ledger_line(small_disk: Path, manual: Ma
         for size in (100, 3000, 9000):
             filler.truncate(filler.tell() - size)
             for _ in range(100):
-                logger._engine.door.ledger.note(0.0, "test", number=number, text="x" * 30)
+                ledger.note(0.0, "test", number=number, text="x" * 30)
                 number += 1
-                logger._engine.door.ledger.write()
-            logger._engine.settings.refresh(logger._engine.door, logger._engine.counters)
+                ledger.write()
+            logger._engine.settings.refresh(logger._engine.events, logger._engine.counters)
         filler.truncate(0)
-    logger._engine.door.ledger.note(0.0, "test", number=number, text="last")
-    logger._engine.door.ledger.write()
-    found = [event["number"] for event in logger._engine.door.ledger.read() if event["event"] == "test"]
+    ledger.note(0.0, "test", number=number, text="last")
+    ledger.write()
+    found = [event["number"] for event in ledger.read() if event["event"] == "test"]
     assert found == list(range(number + 1))
     assert not list((small_disk / ".streaming_logger").glob("settings.json.*"))
 
@@ -176,20 +179,14 @@ def test_forked_child_holds_no_session_file(tmp_path: Path, forks: int) -> None:
 # -- completions -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_thread(target: object, name: str) -> None:
     """No thread can be started."""
-
-    def fail(target: object, name: str) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr("streaming_logger._runtime.worker.run_thread", fail)
+    raise RuntimeError("can't start new thread")
 
 
-@pytest.mark.usefixtures("no_thread")
 def test_without_a_worker_a_busy_file_is_retried(tmp_path: Path, live: Live) -> None:
     """Somebody holds it for 50 ms: complete_session returns soon after, and the text is written."""
-    logger = live(trouble_retention_minutes=60)
+    logger = live({"run_thread": no_thread}, failed_retention_minutes=60)
     path = tmp_path / "logs" / "s.log"
     path.touch(0o600)
     with path.open("rb") as foreign:
@@ -230,8 +227,8 @@ def test_session_that_was_dropped_whole_leaves_its_marker(tmp_path: Path, manual
         fcntl.flock(foreign, fcntl.LOCK_EX)
         logger.write("s", "x" * 70_000)
         logger.complete_session("s", wait=False)
-        logger.later(2)
-    logger.later(2)
+        logger.advance(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "[streaming_logger: 70,000 characters dropped: buffer full]"}
     assert logger.stats().sessions_completed == 1
 
@@ -325,7 +322,7 @@ def test_error_whose_argument_cannot_be_shown_is_reported_all_the_same(live: Liv
 
     logger = live()
     level = logging.getLogger("streaming_logger").level
-    logger._engine.door.error("kind", "went wrong: %s", Unshown())
+    logger._engine.events.report("kind", "went wrong: %s", Unshown())
     assert logger.health().reasons == ("went wrong: %s",)
     assert logging.getLogger("streaming_logger").level == level
 

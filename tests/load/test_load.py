@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
 from streaming_logger import StreamingLogger
+from streaming_logger.testing import ManualLogger
 
 Live = Callable[..., StreamingLogger]
 Manual = Callable[..., ManualLogger]
@@ -55,10 +56,10 @@ def test_long_running_sessions(manual: Manual) -> None:
     for minute in range(180):
         for number in range(20):
             logger.write(f"s{number}", f"{minute} ")
-        logger.later(2)
+        logger.advance(2)
         for path in logger.base_dir.glob("*.log"):
             make_old(path, 3600)
-        logger.later(58)
+        logger.advance(58)
     expected = "".join(f"{minute} " for minute in range(180))
     assert logs(logger.base_dir) == {f"s{number}": expected for number in range(20)}
     stats = logger.stats()
@@ -70,7 +71,7 @@ def test_sweep_over_10_000_files(manual: Manual) -> None:
     """Old ones go, young and active ones stay; it takes seconds, in slices far below one."""
     logger = manual()
     logger.write("s1", "active")
-    logger.later(2)
+    logger.advance(2)
     then = time.time() - 3600
     for number in range(10_000):
         path = logger.base_dir / f"s{number}.log"
@@ -100,7 +101,7 @@ def test_1_000_sessions_with_8_files(manual: Manual) -> None:
     for turn in range(4):
         for number in range(1000):
             logger.write(f"s{number}", f"{turn} ")
-        logger.later(2)
+        logger.advance(2)
         stats = logger.stats()
         assert stats.files_open <= 8
         assert stats.files_open + stats.files_parked >= 1000

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import ManualLogger, logs
+from conftest import logs
 from streaming_logger._memory.session import Session, encode, marker
 from streaming_logger._memory.table import LONG_CHUNK, SEAL_AT, SEAL_AT_OF_FEW
+from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
 
@@ -68,7 +69,7 @@ def test_seal_that_meets_a_change_begins_again(manual: Make) -> None:
     assert not table._commit(session, version, 0, len(items), (b"stale",), used=5, chunks=100, pending=100)
     logger.write("s", "behind")
     stale = session.version
-    logger.later(2)
+    logger.advance(2)
     assert not table._commit(session, stale, 1, 1, (b"stale",), used=5, chunks=1, pending=1)
     assert list(session) == []
     assert table.used_bytes == 0
@@ -87,7 +88,7 @@ def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch:
         for _ in range(SEAL_AT_OF_FEW):
             logger.write("s", "x")
     assert logger.stats().write_errors == 1
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir)["s"] == "x" * SEAL_AT_OF_FEW
 
 
@@ -103,9 +104,9 @@ def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) 
     kept = 30 - dropped // 65_536
     assert kept > 0
     logger.run_pending()
-    logger.later(2)
+    logger.advance(2)
     logger.write("s", "after")
-    logger.later(2)
+    logger.advance(2)
     text = logs(logger.base_dir)["s"]
     assert text == "a" * 100_000 + "b" * 65_536 * kept + marker(dropped).decode() + "after"
     assert logger.stats().bytes_buffered == 0
@@ -125,7 +126,7 @@ def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
         logger.write("stuck", "x" * 2000)
     for number in range(50):
         logger.write(f"s{number}", "y" * 2000)
-    logger.later(2)
+    logger.advance(2)
     found = {path.stem: path.read_text() for path in logger.base_dir.glob("s[0-9]*.log")}
     assert found == {f"s{number}": "y" * 2000 for number in range(50)}
     assert logger._engine.table.used_bytes <= 1_000_000
@@ -150,7 +151,7 @@ def test_chunks_are_counted_exactly(manual: Make) -> None:
     for _ in range(7):
         logger.write("t", "y" * 5000)
     assert logger.stats().chunks_written == 207
-    logger.later(2)
+    logger.advance(2)
     assert logger.stats().chunks_written == 207
 
 
@@ -159,7 +160,7 @@ def test_text_is_written_as_utf8_with_lone_surrogates_escaped(manual: Make) -> N
     text = "caf\u00e9 \u4e2d\U0001f600 \0 \x1b[0m \ud83d end\r\n"
     logger = manual()
     logger.write("s", text)
-    logger.later(2)
+    logger.advance(2)
     data = (logger.base_dir / "s.log").read_bytes()
     assert data == encode(text)
     assert data == text.replace("\ud83d", "\\ud83d").encode()
@@ -169,7 +170,7 @@ def test_idle_session_costs_little(manual: Make) -> None:
     """One that is flushed holds no text: 10,000 of them are a few megabytes."""
     logger = manual()
     logger.write("s", "x" * 100_000)
-    logger.later(2)
+    logger.advance(2)
     session = session_of(logger, "s")
     assert list(session) == []
     assert sys.getsizeof(session) < 1000
@@ -187,7 +188,7 @@ def test_million_chunks_cost_linear_time(manual: Make) -> None:
     assert halves[1] < 4 * halves[0] + 0.5
     assert logger.stats().chunks_written == 1_000_000
     begun = time.process_time()
-    logger.later(2)
+    logger.advance(2)
     assert time.process_time() - begun < 5
     assert (logger.base_dir / "s.log").stat().st_size == 6_000_000
 
@@ -212,5 +213,5 @@ def test_new_turn_waits_for_the_older_one(manual: Make, outcome: str) -> None:
     logger.complete_session("s", wait=False)
     logger.write("s", "three")
     assert logger.stats().sessions_active == 1
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir)["s"] == "one two three"

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from freezegun import freeze_time
 
-from conftest import ManualLogger, logs
+from conftest import logs
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._base.clock import Clock
+from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., StreamingLogger]
 
@@ -64,7 +65,7 @@ def test_settings_edited_while_running(tmp_path: Path) -> None:
 def test_cleanup_follows_a_frozen_clock(tmp_path: Path) -> None:
     """freezegun moves both times: the file goes when its window is over, not before."""
     with freeze_time(datetime.now(UTC)) as frozen:
-        logger = ManualLogger(Config(min_free_disk_mb=None), tmp_path / "logs", Clock())  # type: ignore[arg-type]
+        logger = ManualLogger(Config(min_free_disk_mb=None), tmp_path / "logs", clock=Clock())  # type: ignore[arg-type]
         logger.write("s", "text")
         logger.complete_session("s", wait=False)
         for minutes in range(10):
@@ -81,7 +82,7 @@ def test_cleanup_follows_a_frozen_clock(tmp_path: Path) -> None:
 def test_idle_session_is_abandoned_on_a_frozen_clock(tmp_path: Path) -> None:
     """Idleness is monotonic time, which freezegun moves too."""
     with freeze_time("2030-01-01") as frozen:
-        logger = ManualLogger(Config(idle_timeout_minutes=30), tmp_path / "logs", Clock())  # type: ignore[arg-type]
+        logger = ManualLogger(Config(idle_timeout_minutes=30), tmp_path / "logs", clock=Clock())  # type: ignore[arg-type]
         logger.write("s", "text")
         frozen.tick(2)
         logger.run_pending()

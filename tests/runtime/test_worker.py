@@ -8,43 +8,41 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HandClock, logs
-from streaming_logger import StreamingLogger
+from conftest import logs
+from streaming_logger import Config, StreamingLogger
 from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import Counters
 from streaming_logger._base.sync import OneShotEvent
-from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import Ledger
-from streaming_logger._events.event_log import Door
+from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context
 from streaming_logger._runtime.worker import Task, Worker
+from streaming_logger.testing import ManualClock
 
 
 class Bench:
     """A worker with one task that writes down when it ran."""
 
-    def __init__(self, clock: Clock, folder: Path) -> None:
-        self.counters = Counters()
+    def __init__(self, clock: Clock, folder: Path, *, autostart: bool = True) -> None:
         self.ran: list[object] = []
         self.slices = 1
         self.interval = 2.0
         self.clock = clock
         task = Task("task", self._run, lambda: self.interval)
-        self.worker = Worker([task], clock, Door(clock, Ledger(Directory(folder))), self.counters)
+        context = Context.make(Settings(Config()), folder, clock=clock)
+        self.counters = context.counters
+        self.worker = Worker([task], context, autostart=autostart)
 
-    def _run(self) -> Iterator[None]:
+    def _run(self) -> Iterator[float]:
         for _ in range(self.slices):
             self.ran.append(self.clock.monotonic())
-            yield
+            yield 0.0
 
     def stat(self, name: str) -> object:
         return getattr(self.counters.snapshot(), name)
 
 
 @pytest.fixture
-def bench(clock: HandClock, tmp_path: Path) -> Bench:
-    bench = Bench(clock, tmp_path)
-    bench.worker.autostart = False
-    return bench
+def bench(clock: ManualClock, tmp_path: Path) -> Bench:
+    return Bench(clock, tmp_path, autostart=False)
 
 
 @pytest.fixture
@@ -54,29 +52,29 @@ def running(tmp_path: Path) -> Iterator[Bench]:
     assert bench.worker.stop(5)
 
 
-def test_task_runs_when_it_is_due(bench: Bench, clock: HandClock) -> None:
+def test_task_runs_when_it_is_due(bench: Bench, clock: ManualClock) -> None:
     """At once, then once an interval; run_pending says how long until then."""
     assert bench.worker.run_pending() == 2
-    clock.forward(1.5)
+    clock.advance(1.5)
     assert bench.worker.run_pending() == 0.5
-    clock.forward(0.5)
+    clock.advance(0.5)
     assert bench.worker.run_pending() == 2
     assert bench.ran == [1000, 1002]
 
 
-def test_interval_is_asked_anew_each_time(bench: Bench, clock: HandClock) -> None:
+def test_interval_is_asked_anew_each_time(bench: Bench, clock: ManualClock) -> None:
     """A shorter one takes effect at the next look."""
     bench.worker.run_pending()
     bench.interval = 0.5
-    clock.forward(0.5)
+    clock.advance(0.5)
     bench.worker.run_pending()
     assert bench.ran == [1000, 1000.5]
 
 
-def test_time_that_was_slept_through_is_not_made_up_for(bench: Bench, clock: HandClock) -> None:
+def test_time_that_was_slept_through_is_not_made_up_for(bench: Bench, clock: ManualClock) -> None:
     """After an hour's suspension a task runs once."""
     bench.worker.run_pending()
-    clock.forward(3600)
+    clock.advance(3600)
     bench.worker.run_pending()
     assert len(bench.ran) == 2
 
@@ -104,7 +102,7 @@ def test_order_that_raises_stops_nothing(bench: Bench) -> None:
     assert bench.stat("write_errors") == 1
 
 
-def test_task_that_raises_is_due_again_an_interval_later(bench: Bench, clock: HandClock) -> None:
+def test_task_that_raises_is_due_again_an_interval_later(bench: Bench, clock: ManualClock) -> None:
     """A sweep that fails does not run in a tight loop."""
 
     def bad() -> Iterator[None]:
@@ -115,7 +113,7 @@ def test_task_that_raises_is_due_again_an_interval_later(bench: Bench, clock: Ha
     task = Task("bad", bad, lambda: 10.0)
     bench.worker._tasks = [task]
     assert bench.worker.run_pending() == 10
-    clock.forward(10)
+    clock.advance(10)
     bench.worker.run_pending()
     assert bench.ran == [1000, 1010]
 
@@ -123,7 +121,7 @@ def test_task_that_raises_is_due_again_an_interval_later(bench: Bench, clock: Ha
 def test_run_pending_within_run_pending_does_nothing(bench: Bench) -> None:
     """A log handler of the server's that calls back on the same thread does not wait for itself."""
     bench.worker.submit(lambda: bench.ran.append(bench.worker.is_current))
-    bench.worker.submit(bench.worker.run_orders)
+    bench.worker.submit(bench.worker.run_jobs)
     bench.worker.submit(lambda: bench.ran.append(bench.worker.wait(OneShotEvent(), 5)))
     bench.worker.run_pending()
     assert bench.ran[:2] == [True, False]
@@ -177,11 +175,10 @@ def no_thread(target: object, name: str) -> None:
 
 
 def test_without_a_thread_everything_goes_on_inline(
-    live: Callable[..., StreamingLogger], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    live: Callable[..., StreamingLogger], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Completion writes; the file is deleted, so that the disk cannot fill; one error line says so."""
-    monkeypatch.setattr("streaming_logger._runtime.worker.run_thread", no_thread)
-    logger = live()
+    logger = live({"run_thread": no_thread})
     logger.write("kept", "flushed")
     logger.flush()
     assert logs(logger.base_dir) == {"kept": "flushed"}

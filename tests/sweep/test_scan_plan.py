@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import HandClock, ManualLogger, logs
+from conftest import logs
 from streaming_logger import Config, SweepReport
+from streaming_logger.testing import ManualClock, ManualLogger
 
 Make = Callable[..., ManualLogger]
 
@@ -32,8 +33,8 @@ def backdate(logger: ManualLogger, path: Path, age: float) -> Path:
 
 def sweep(logger: ManualLogger, later: float = 0.0) -> SweepReport:
     """What the worker's sweep does when so many seconds have passed."""
-    logger.clock.forward(later)
-    return logger._engine.sweeper.sweep_at_once(ahead=True)
+    logger.clock.advance(later)
+    return logger._engine.sweeper.sweep_at_once(planned=True)
 
 
 def test_nothing_is_looked_at_while_nothing_can_be_due(manual: Make) -> None:
@@ -68,7 +69,7 @@ def test_what_was_kept_is_looked_at_each_time(manual: Make) -> None:
 
 
 def test_a_file_that_was_moved_in_goes_within_ten_sweeps(manual: Make) -> None:
-    """No outlook sees it, so there is a walk once in a while."""
+    """No plan sees it, so there is a walk once in a while."""
     logger = manual()
     put(logger, "young", 0)
     sweep(logger)
@@ -109,7 +110,7 @@ def test_after_a_fault_all_is_looked_at_again(
         def failing(*args: object) -> None:
             raise fault(5, "no")
 
-        patch.setattr(logger._engine.store, "delete_if", failing)
+        patch.setattr(logger._engine.context.store, "delete_if", failing)
         put(logger, "old", 3600)
         assert sweep(logger).errors == 1
     assert sweep(logger).scanned == 2
@@ -118,11 +119,11 @@ def test_after_a_fault_all_is_looked_at_again(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(steps=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=30))
 def test_each_file_goes_at_the_same_sweep_as_by_walks(
-    tmp_path_factory: pytest.TempPathFactory, clock: HandClock, steps: list[tuple[int, int]]
+    tmp_path_factory: pytest.TempPathFactory, clock: ManualClock, steps: list[tuple[int, int]]
 ) -> None:
     """Whatever comes in, and whenever it is swept: nothing stays longer, nothing goes sooner."""
     retention = 10 * 60
-    logger = ManualLogger(Config(min_free_disk_mb=None), tmp_path_factory.mktemp("logs"), clock)
+    logger = ManualLogger(Config(min_free_disk_mb=None), tmp_path_factory.mktemp("logs"), clock=clock)
     alive: dict[str, float] = {}
     names = map(str, count())
     for seconds, files in steps:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ManualLogger, logs, make_old
+from conftest import logs, make_old
 from streaming_logger._disk.directory import Directory
+from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
 HOUR = 3600.0
@@ -77,9 +78,9 @@ def test_file_stays_for_its_window_and_goes_after_it(manual: Make) -> None:
     logger.write("s", "text")
     logger.complete_session("s", wait=False)
     logger.run_pending()
-    logger.later(590)
+    logger.advance(590)
     assert logs(logger.base_dir) == {"s": "text"}
-    logger.later(70)
+    logger.advance(70)
     assert logs(logger.base_dir) == {}
     assert logger.stats().deleted_files == {"retention": 1}
 
@@ -90,11 +91,11 @@ def test_active_file_never_goes(manual: Make, age: float) -> None:
     logger = manual(max_directory_mb=0.001, idle_timeout_minutes=None)
     logger.write("s", "text" * 1000)
     logger.run_pending()
-    logger.later(2)
+    logger.advance(2)
     make_old(logger.base_dir / "s.log", age)
     logger.cleanup_completed_files()
     logger.cleanup_old_sessions(0)
-    logger.later(60)
+    logger.advance(60)
     assert logs(logger.base_dir) == {"s": "text" * 1000}
     assert logger.stats().deleted_files == {}
 
@@ -105,7 +106,7 @@ def test_parked_file_never_goes(manual: Make) -> None:
     for name in ("a", "b", "c"):
         logger.write(name, "text")
     logger.flush()
-    logger.later(2)
+    logger.advance(2)
     assert logger.stats().files_parked >= 2
     for name in ("a", "b", "c"):
         make_old(logger.base_dir / f"{name}.log", HOUR)
@@ -140,7 +141,7 @@ def test_no_limit_by_age_means_none(manual: Make) -> None:
 
 def test_trouble_is_kept_for_its_own_time(manual: Make) -> None:
     """A session that ended otherwise than completed stays longer; max_age still holds."""
-    logger = manual(trouble_retention_minutes=120)
+    logger = manual(failed_retention_minutes=120)
     for name, outcome in (("good", "completed"), ("bad", "error")):
         logger.write(name, "text")
         logger.complete_session(name, outcome=outcome, wait=False)
@@ -189,7 +190,7 @@ def test_emergency_passes_over_what_is_active(manual: Make) -> None:
     logger = manual(max_directory_mb=0.004)
     logger.write("active", "x" * 4000)
     logger.run_pending()
-    logger.later(2)
+    logger.advance(2)
     make_old(logger.base_dir / "active.log", 500)
     put(logger, "a.log", 100, 1000)
     put(logger, "b.log", 50, 1000)
@@ -206,11 +207,11 @@ def test_after_a_clock_step_nothing_goes_for_one_retention(
     put(logger, "young.log", 60)
     logger.clock.set_wall(seconds)
     report = logger.cleanup_completed_files()
-    assert (report.deleted, report.skipped) == (0, "the clock was set")
-    assert "the clock was set by" in caplog.text
-    logger.clock.forward(599)
+    assert (report.deleted, report.skipped) == (0, "the clock jumped")
+    assert "the clock jumped by" in caplog.text
+    logger.clock.advance(599)
     assert logger.cleanup_completed_files().skipped
-    logger.clock.forward(2)
+    logger.clock.advance(2)
     assert not logger.cleanup_completed_files().skipped
 
 
@@ -288,11 +289,11 @@ def test_only_one_scheduled_sweep_at_a_time(manual: Make) -> None:
     lock = other.open_file(".streaming_logger/sweep.lock", os.O_RDWR | os.O_CREAT)
     assert other.lock(lock)
     put(logger, "old.log")
-    logger.later(60)
+    logger.advance(60)
     assert logs(logger.base_dir)
     other.close_file(lock)
     other.close()
-    logger.later(60)
+    logger.advance(60)
     assert not logs(logger.base_dir)
 
 

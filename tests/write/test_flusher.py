@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from conftest import ManualLogger, logs
+from conftest import logs
 from streaming_logger._disk.store import OpenFile, Store
+from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
 
@@ -44,12 +45,12 @@ def test_text_is_in_its_file_after_one_interval(manual: Make) -> None:
     """And not before: writes cost no system call."""
     logger = manual()
     logger.write("s", "Hello")
-    logger.later(1.9)
+    logger.advance(1.9)
     assert logs(logger.base_dir) == {}
-    logger.later(0.1)
+    logger.advance(0.1)
     assert logs(logger.base_dir) == {"s": "Hello"}
     logger.write("s", " world")
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "Hello world"}
 
 
@@ -59,7 +60,7 @@ def test_session_shorter_than_an_interval_is_whole(manual: Make) -> None:
     logger.write("s", "short")
     logger.complete_session("s", wait=False)
     logger.run_pending()
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "short"}
     stats = logger.stats()
     assert (stats.sessions_active, stats.sessions_completed, stats.files_open) == (0, 1, 0)
@@ -69,12 +70,12 @@ def test_completion_closes_and_unlocks(manual: Make) -> None:
     """Whoever asks for the lock gets it then, and not before."""
     logger = manual()
     logger.write("s", "text")
-    logger.later(2)
+    logger.advance(2)
     with (logger.base_dir / "s.log").open("rb") as reader:
         with pytest.raises(BlockingIOError):
             fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
         logger.complete_session("s", wait=False)
-        logger.later(2)
+        logger.advance(2)
         fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -85,22 +86,22 @@ def test_fault_of_the_disk_loses_nothing(
     """Text waits in order, one error line is said, and everything is written when it is over."""
     logger = manual()
     logger.write("s", "before ")
-    logger.later(2)
+    logger.advance(2)
     disk_fault(code)
     for number in range(5):
         logger.write("s", f"{number} ")
         logger.write("done", f"{number} ")
-        logger.later(2)
+        logger.advance(2)
     logger.complete_session("done", wait=False)
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir)["s"] == "before "
     assert logger.health().status == "degraded"
     disk_fault(None)
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "before 0 1 2 3 4 ", "done": "0 1 2 3 4 "}
     said = [record for record in caplog.records if "cannot write" in record.getMessage()]
     assert len(said) == 1
-    assert "the disk takes text again" in caplog.text
+    assert "writes recovered" in caplog.text
     assert logger.stats().write_errors > 1
     assert logger.stats().sessions_completed == 1
 
@@ -114,11 +115,11 @@ def test_completed_turn_that_waits_keeps_the_next_turn_behind_it(
     for turn in ("one ", "two ", "three "):
         logger.write("s", turn)
         logger.complete_session("s", wait=False)
-        logger.later(2)
+        logger.advance(2)
     logger.write("s", "four")
     disk_fault(None)
-    logger.later(2)
-    logger.later(2)
+    logger.advance(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "one two three four"}
 
 
@@ -137,9 +138,9 @@ def test_file_taken_away_while_open_is_reopened(manual: Make, how: str) -> None:
     """Noticed at the next flush and counted; what comes later is in a file of that name."""
     logger = manual()
     logger.write("s", "before")
-    logger.later(2)
+    logger.advance(2)
     logger.clock.set_wall(10)  # let the directory's time stamp be an old one
-    logger.later(2)
+    logger.advance(2)
     path = logger.base_dir / "s.log"
     if how == "rm":
         path.unlink()
@@ -150,7 +151,7 @@ def test_file_taken_away_while_open_is_reopened(manual: Make, how: str) -> None:
     else:
         logger.base_dir.rename(logger.base_dir.with_name("away"))
     logger.write("s", "after")
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "after"}
     assert logger.stats().files_reopened == 1
 
@@ -164,11 +165,11 @@ def test_file_that_somebody_holds_is_tried_again_shortly(manual: Make) -> None:
         fcntl.flock(foreign, fcntl.LOCK_EX)
         logger.write("s", "text")
         logger.write("other", "text")
-        logger.later(2)
+        logger.advance(2)
         assert logs(logger.base_dir) == {"s": "", "other": "text"}
         assert logger.run_pending() < 0.1
         assert logger.stats().write_errors == 0
-    logger.later(0.1)
+    logger.advance(0.1)
     assert logs(logger.base_dir)["s"] == "text"
 
 
@@ -181,8 +182,8 @@ def test_lock_held_for_good_is_said(manual: Make, caplog: pytest.LogCaptureFixtu
         fcntl.flock(foreign, fcntl.LOCK_EX)
         logger.write("s", "text")
         for _ in range(20):
-            logger.later(2)
-        assert "somebody holds its lock" in caplog.text
+            logger.advance(2)
+        assert "locked by another process" in caplog.text
         assert logger.run_pending() == pytest.approx(2)
 
 
@@ -194,7 +195,7 @@ def test_planted_name_quarantines_this_session_alone(manual: Make, caplog: pytes
     (logger.base_dir / "s.log").symlink_to(target)
     logger.write("s", "text")
     logger.write("other", "text")
-    logger.later(2)
+    logger.advance(2)
     assert target.read_text() == "precious"
     assert (logger.base_dir / "other.log").read_text() == "text"
     assert "s.log is a symlink" in caplog.text
@@ -204,14 +205,14 @@ def test_silent_session_is_abandoned_and_reopened_by_a_write(manual: Make) -> No
     """After the idle timeout; its file is completed, a later write goes on in it."""
     logger = manual(idle_timeout_minutes=1)
     logger.write("s", "one ")
-    logger.later(2)
-    logger.later(59)
+    logger.advance(2)
+    logger.advance(59)
     assert logger.stats().sessions_active == 1
-    logger.later(2)
+    logger.advance(2)
     stats = logger.stats()
     assert (stats.sessions_active, stats.sessions_abandoned, stats.sessions_completed) == (0, 1, 0)
     logger.write("s", "two")
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {"s": "one two"}
     assert logger.stats().sessions_active == 1
 
@@ -222,7 +223,7 @@ def test_more_sessions_than_files_are_parked(manual: Make) -> None:
     for turn in range(3):
         for number in range(20):
             logger.write(f"s{number}", f"{turn}")
-        logger.later(2)
+        logger.advance(2)
         assert logger.stats().files_open <= 3
     assert logger.stats().sessions_active == 20
     assert set(logs(logger.base_dir).values()) == {"012"}
@@ -234,12 +235,12 @@ def test_deletion_at_completion(manual: Make, settings: dict[str, object]) -> No
     logger = manual(max_open_files=1, **settings)
     for name in ("a", "b", "c"):
         logger.write(name, "text")
-    logger.later(2)
+    logger.advance(2)
     assert len(logs(logger.base_dir)) == 3
     logger.write("short", "text")
     for name in ("a", "b", "c", "short"):
         logger.complete_session(name, wait=False)
-    logger.later(2)
+    logger.advance(2)
     assert logs(logger.base_dir) == {}
     assert logger.stats().deleted_files == {"immediate": 4}
 
@@ -250,7 +251,7 @@ def test_completion_is_one_record_with_fields(manual: Make, caplog: pytest.LogCa
     logger = manual()
     logger.write("s", "caf\u00e9")
     logger.complete_session("s", outcome="cancelled", wait=False)
-    logger.later(2)
+    logger.advance(2)
     (record,) = [vars(record) for record in caplog.records if record.__dict__.get("outcome")]
     assert (record["session"], record["bytes"], record["outcome"]) == ("s", 5, "cancelled")
 
@@ -262,10 +263,10 @@ def test_durable_completion_syncs_file_and_directory(manual: Make, monkeypatch: 
     monkeypatch.setattr(os, "fsync", synced.append)
     logger = manual(durability="completed")
     logger.write("s", "text")
-    logger.later(2)
+    logger.advance(2)
     assert synced == []
     logger.complete_session("s", wait=False)
-    logger.later(2)
+    logger.advance(2)
     assert len(synced) == 2
 
 
@@ -284,7 +285,7 @@ def test_log_handler_that_raises_disturbs_nothing(manual: Make) -> None:
         logger = manual()
         logger.write("s", "text")
         logger.complete_session("s", wait=False)
-        logger.later(2)
+        logger.advance(2)
     finally:
         log.removeHandler(handler)
         log.setLevel(level)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from streaming_logger._base.sync import Guard
 
-__all__ = ["FULL", "Counters", "Health", "Stats", "SweepReport"]
+__all__ = ["FULL", "Counters", "Health", "Outcome", "Stats", "SweepReport"]
+
+#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end.
+Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned"]
 
 #: Why text is dropped that finds no memory.
 FULL = "buffer full"
@@ -88,7 +92,7 @@ class Health:
     ()
     """
 
-    status: str
+    status: Literal["ok", "degraded", "failing"]
     reasons: tuple[str, ...] = ()
 
 

@@ -55,7 +55,7 @@ class Config:
         "debugging window: how long a completed file is kept; 0 = deleted at completion",
         null="no limit by age",
     )
-    trouble_retention_minutes: float | None = _number(
+    failed_retention_minutes: float | None = _number(
         None,
         0,
         5256000,
@@ -100,14 +100,14 @@ class Config:
         return not self.time_based_cleanup or self.file_retention_minutes == 0
 
     @property
-    def keeps_trouble(self) -> bool:
+    def keeps_failed(self) -> bool:
         """Whether files of sessions that ended in trouble are kept for longer than the others."""
-        return self.time_based_cleanup and self.trouble_seconds > (self.retention_seconds or 0.0)
+        return self.time_based_cleanup and self.failed_seconds > (self.retention_seconds or 0.0)
 
     @property
-    def trouble_seconds(self) -> float:
+    def failed_seconds(self) -> float:
         """How long files of sessions that ended in trouble are kept; 0 = as long as the others."""
-        return 60 * (self.trouble_retention_minutes or 0)
+        return 60 * (self.failed_retention_minutes or 0)
 
     @property
     def retention_seconds(self) -> float | None:

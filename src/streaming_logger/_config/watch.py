@@ -20,14 +20,14 @@ from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.stats import Counters
 from streaming_logger._config.schema import SECTION, Config, load, parse
 from streaming_logger._disk.directory import PRIVATE, Directory
-from streaming_logger._events.event_log import Door
+from streaming_logger._events.event_log import EventLog
 
 __all__ = ["COPY", "Settings", "write_copy"]
 
 COPY = f"{PRIVATE}/settings.json"
 #: The settings by which files are deleted.
 _RULES = (
-    *("file_retention_minutes", "trouble_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
+    *("file_retention_minutes", "failed_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
     *("max_directory_mb", "min_free_disk_mb"),
 )
 
@@ -40,7 +40,7 @@ class Settings:
         self._path = None if path is None else path.absolute()  # the server may change its directory
         self._seen = self._signature()
 
-    def refresh(self, door: Door, counters: Counters) -> bool:
+    def refresh(self, events: EventLog, counters: Counters) -> bool:
         """Takes over an edit of the file; whether it did. A bad one changes nothing and is said once."""
         signature = self._signature()
         if signature == self._seen or self._path is None:
@@ -49,26 +49,24 @@ class Settings:
         if signature is None:
             counters.add(reloads_refused=1)
             text = f"{self._path} is gone"
-            door.record("reload_refused", logging.ERROR, "%s; the configuration in force stays", text, text=text)
+            events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
             return False
         try:
             new = load(self._path)
         except ConfigError as error:
             counters.add(reloads_refused=1)
             text = str(error)
-            door.record(
-                "reload_refused", logging.ERROR, "the configuration in force stays, because of %s", text, text=text
-            )
+            events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
             return False
         old = self.config
         if new.directory != old.directory:
-            door.say(logging.WARNING, "directory %r takes effect at the next start", new.directory)
+            events.log(logging.WARNING, "directory %r takes effect at the next start", new.directory)
             new = replace(new, directory=old.directory)
         changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
         if changed:
             self._use(new)
             counters.add(reloads=1)
-            door.say(
+            events.log(
                 logging.INFO,
                 "configuration reloaded: %s",
                 ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
@@ -110,7 +108,7 @@ def differences(config: Config, directory: Directory) -> str:
 
 def write_copy(config: Config, directory: Directory) -> None:
     """Leaves the settings in force in a directory that is ours. Never raises `OSError`: nothing depends on it."""
-    if not directory.ours:
+    if not directory.managed:
         return
     with contextlib.suppress(OSError):
-        directory.put(COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())
+        directory.write_atomic(COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())

@@ -63,7 +63,7 @@ class Directory:
 
     def __init__(self, path: Path, *, adopt: bool = False) -> None:
         self.path = path.absolute()  # the server may change its working directory later
-        self.ours = False
+        self.managed = False
         self.generation = 0
         """Grows with each directory opened: a file of an older one is to be reopened."""
         self._default = path == DEFAULT
@@ -89,7 +89,7 @@ class Directory:
         new = self._examine()
         if self._opened is None:
             self._opened = new
-            self.ours = new.managed
+            self.managed = new.managed
             self.generation += 1
         else:  # another thread, or a handler that interrupted this one, was first
             new.close()
@@ -103,7 +103,7 @@ class Directory:
         try:
             found = os.stat(self.path if fd is None else fd)
             _refuse_unsafe(self.path, found)
-            managed = made or self._is_ours(fd)
+            managed = made or self._is_managed(fd)
             identity = (0, 0)
             if managed:
                 self._make_private_subdirectory(PRIVATE, fd)
@@ -121,7 +121,7 @@ class Directory:
         return _Opened(fd, private, ((found.st_dev, found.st_ino), identity), managed, writable)
 
     @contextlib.contextmanager
-    def looked_at(self) -> Iterator[None]:
+    def opened_readonly(self) -> Iterator[None]:
         """For a look from outside: nothing is made, marked or refused, and all names are those of one directory."""
         fd, private = self._descriptor(), None
         if fd is not None:
@@ -135,12 +135,12 @@ class Directory:
 
     def close(self) -> None:
         """Lets go of the directory, not of its files; the next `open()` starts anew."""
-        self.replaced()
+        self.invalidate()
         retired, self._retired = self._retired, None
         if retired is not None:
             retired.close()
 
-    def replaced(self) -> None:
+    def invalidate(self) -> None:
         """The path leads elsewhere: the next `open()` starts anew. The descriptor stays open
         for one more generation, lest a sweep that is using it meets a stranger's."""
         opened, self._opened = self._opened, None
@@ -177,7 +177,7 @@ class Directory:
                         found.add(int(name))
         return found
 
-    def lost(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether the path, or `.streaming_logger` in it, leads elsewhere now (removed, renamed,
         replaced), or was never open."""
         opened = self._opened
@@ -272,7 +272,7 @@ class Directory:
         (source, dir_fd), (target, _) = self._at(old), self._at(new)
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
-    def put(self, name: str, data: bytes) -> None:
+    def write_atomic(self, name: str, data: bytes) -> None:
         """Makes a small file, or puts it in the place of an older one, whole. Raises `OSError`."""
         new = f"{name}.{os.getpid()}"
         try:
@@ -293,7 +293,7 @@ class Directory:
         path, dir_fd = self._at(name)
         os.utime(path, dir_fd=dir_fd, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
-    def make_room(self, name: str) -> None:
+    def make_subdir(self, name: str) -> None:
         """A directory inside, 0700; one that exists stays as it is. Raises `DirectoryError`."""
         path, dir_fd = self._at(name)
         self._make_private_subdirectory(path, dir_fd)
@@ -343,7 +343,7 @@ class Directory:
             return name.removeprefix(_INSIDE_PRIVATE), opened.private
         return name, opened.fd
 
-    def _is_ours(self, fd: int | None) -> bool:
+    def _is_managed(self, fd: int | None) -> bool:
         """Our mark is there, or nobody else's *.log files are, or we were told so."""
         if self._adopt or (self._default and not self.path.is_symlink()):
             return True

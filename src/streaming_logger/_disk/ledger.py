@@ -51,7 +51,7 @@ class Ledger:
 
         While another thread writes, or a frame of this one that was interrupted, the lines wait.
         """
-        if not self._waiting or not self._directory.ours:
+        if not self._waiting or not self._directory.managed:
             return
         me = object()
         lines: list[str] = []

@@ -17,7 +17,7 @@ from streaming_logger._disk.directory import PRIVATE, Directory
 __all__ = ["OwnerFile", "Owners"]
 
 _FLAGS = os.O_RDWR | os.O_APPEND
-_ROOM = f"{PRIVATE}/owners"
+_OWNERS = f"{PRIVATE}/owners"
 #: The names that `_renew` makes. Whatever else lies in the room is not ours to remove.
 _OWN_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 #: An owner file with this many lines that say nothing any more is written anew.
@@ -41,12 +41,12 @@ class OwnerFile:
 
     def start(self) -> None:
         """Makes the file, if there is none yet. Raises `OSError`."""
-        if self._fd is None and self._directory.ours:
+        if self._fd is None and self._directory.managed:
             self._renew()
 
     def add(self, name: str) -> None:
         """Returns when every sweeper can see the name. Raises `OSError`: then it must not be parked."""
-        if name in self._names or not self._directory.ours:
+        if name in self._names or not self._directory.managed:
             return  # a directory that is not ours is swept by nobody
         self.start()
         self._write(f"+{name}\n")
@@ -77,8 +77,8 @@ class OwnerFile:
     def _renew(self) -> None:
         """A new owner file with the names of now; the old one goes only after it is whole."""
         old_fd, old_path = self._fd, self._path
-        self._directory.make_room(_ROOM)
-        path = f"{_ROOM}/{os.getpid()}-{os.urandom(4).hex()}"
+        self._directory.make_subdir(_OWNERS)
+        path = f"{_OWNERS}/{os.getpid()}-{os.urandom(4).hex()}"
         fd = self._directory.open_file(path, _FLAGS | os.O_CREAT | os.O_EXCL)
         try:
             if not self._directory.lock(fd) or os.fstat(fd).st_nlink == 0:
@@ -112,7 +112,7 @@ class Owners:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._room_seen = -1
+        self._dir_seen = -1
         self._listed: dict[str, _Listed] = {}
 
     def parked(self, name: str) -> bool:
@@ -130,15 +130,15 @@ class Owners:
         for listed in self._listed.values():
             self._directory.close_file(listed.fd)
         self._listed.clear()
-        self._room_seen = -1
+        self._dir_seen = -1
 
     def _look(self) -> None:
         """Lists the owner files anew when the directory of them has changed."""
         try:
-            changed = self._directory.stat(_ROOM).st_mtime_ns
-            if changed == self._room_seen:
+            changed = self._directory.stat(_OWNERS).st_mtime_ns
+            if changed == self._dir_seen:
                 return
-            names = set(filter(_OWN_NAME.fullmatch, self._directory.names(_ROOM)))
+            names = set(filter(_OWN_NAME.fullmatch, self._directory.names(_OWNERS)))
         except FileNotFoundError:
             self.close()
             return
@@ -148,11 +148,11 @@ class Owners:
             with contextlib.suppress(FileNotFoundError):
                 self._meet(name)
         # A change within the time stamp's grain would look like none: look again next time.
-        self._room_seen = changed if time.time_ns() - changed > _GRAIN_NS else -1
+        self._dir_seen = changed if time.time_ns() - changed > _GRAIN_NS else -1
 
     def _meet(self, name: str) -> None:
         """Enters a live owner's file; removes that of a dead one, which parks nothing."""
-        path = f"{_ROOM}/{name}"
+        path = f"{_OWNERS}/{name}"
         fd = self._directory.open_file(path, _FLAGS)
         try:
             if not self._directory.lock(fd):

@@ -20,8 +20,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.owner import Owners
 
-__all__ = ["BusyError", "Entry", "OpenFile", "QuarantinedError", "Removal", "Store"]
+__all__ = ["BusyError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
 
 _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
@@ -36,9 +37,7 @@ _ATTEMPTS = 8
 #: The extended attribute of a completed file whose session did not just complete.
 _OUTCOME = "user.streaming_logger.outcome"
 
-#: Asked under a candidate's lock, with its descriptor and what fstat says: is it to be deleted?
-Due = Callable[[int, os.stat_result], bool]
-#: Told of a name that cannot be looked at, and why.
+#: Called with a name that cannot be examined, and why.
 Failed = Callable[[str, OSError], None]
 
 
@@ -46,7 +45,7 @@ class BusyError(Exception):
     """Somebody holds the file exclusively, usually a sweeper for microseconds: try again shortly."""
 
 
-class QuarantinedError(Exception):
+class ForeignFileError(Exception):
     """What stands under this name is not a file of ours; it is neither written nor deleted."""
 
 
@@ -72,15 +71,30 @@ class _Named(NamedTuple):
 class OpenFile:
     """A session's file, open and locked. Slots: there are as many as open sessions."""
 
-    __slots__ = ("fd", "generation", "inode")
+    __slots__ = ("fd", "generation", "inode", "verified")
 
     def __init__(self, fd: int, inode: int, generation: int) -> None:
         self.fd = fd
         self.inode = inode  # all files of one generation of the directory are on one device
         self.generation = generation
+        self.verified = 0
+        """For `OpenFiles`: the version of the directory's names under which the name led to it."""
 
 
-class Removal(Enum):
+class Claim(NamedTuple):
+    """A completed file that nobody else can open as a writer, sweep or claim until it is closed."""
+
+    name: str
+    fd: int
+    found: os.stat_result
+    """What fstat said under the lock."""
+
+
+#: Decides, while the candidate is claimed, whether to delete it.
+DeletePredicate = Callable[[Claim], bool]
+
+
+class DeleteResult(Enum):
     """How an attempt to delete a file ended."""
 
     DELETED = "deleted"
@@ -102,7 +116,7 @@ class Store:
     def open(self, name: str) -> OpenFile:
         """Opens a session's file for appending and locks it shared; creates it where it is missing.
 
-        Raises `BusyError`, `QuarantinedError`, or the `OSError` of a fault.
+        Raises `BusyError`, `ForeignFileError`, or the `OSError` of a fault.
         """
         self.directory.open()
         for _ in range(_ATTEMPTS):
@@ -110,7 +124,7 @@ class Store:
                 fd = self.directory.open_file(name, _WRITE)
             except OSError as error:
                 if error.errno in _PLANTED:
-                    raise QuarantinedError(f"{name} is a symlink, a directory or a pipe") from error
+                    raise ForeignFileError(f"{name} is a symlink, a directory or a pipe") from error
                 raise
             try:
                 found = os.fstat(fd)
@@ -171,45 +185,67 @@ class Store:
         getattr(os, "fdatasync", os.fsync)(file.fd)
         self.directory.sync()
 
-    # -- deleting --------------------------------------------------------------------
+    # -- completed files -------------------------------------------------------------
 
-    def delete_completed(self, name: str, file: OpenFile) -> tuple[Removal, int]:
-        """Closes a file and deletes it, unless another process writes the same session."""
-        return self._delete_and_close(name, file.fd, lambda fd, found: True)
+    @contextlib.contextmanager
+    def claim(self, name: str, owners: Owners | None = None, *, fd: int | None = None) -> Iterator[Claim]:
+        """Takes a completed file: whoever works on one (sweeper, archive) does it inside this block.
 
-    def delete_if(self, name: str, due: Due) -> tuple[Removal, int]:
-        """Deletes a file that nobody uses and that is still `due` once it is locked; (how, size)."""
-        try:
+        Takes the exclusive lock, then checks that the name still leads to the file, and that no live
+        process in `owners` has parked it. Raises `FileNotFoundError` when it is gone, `BusyError`
+        while somebody uses it, `ForeignFileError` for what is not a session's file. Takes over and
+        closes `fd`, a descriptor of the file, if it is given.
+        """
+        if fd is None:
             fd = self.directory.open_file(name, os.O_RDWR)  # NFS locks exclusively only what could be written
-        except FileNotFoundError:
-            return Removal.GONE, 0
-        return self._delete_and_close(name, fd, due)
-
-    def _delete_and_close(self, name: str, fd: int, due: Due) -> tuple[Removal, int]:
         try:
             if self.locks and not self.directory.lock(fd):
-                return Removal.IN_USE, 0
+                raise BusyError(name)
             found = os.fstat(fd)
             if found.st_nlink == 0 or not self._leads_to(name, found.st_ino):
-                return Removal.GONE, 0
-            pinned = found.st_mode & stat.S_ISVTX
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or pinned or not due(fd, found):
-                return Removal.NOT_DUE, 0
-            if not self.directory.can_lock:
-                return self._delete_on_windows(name, fd, found.st_size)
-            self.directory.unlink(name)
-            return Removal.DELETED, found.st_size
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise ForeignFileError(f"{name} is not a session's file")
+            if owners is not None and owners.parked(name):
+                raise BusyError(name)
+            yield Claim(name, fd, found)
         finally:
             self.directory.close_file(fd)
 
-    def _delete_on_windows(self, name: str, fd: int, size: int) -> tuple[Removal, int]:
-        """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
-        self.directory.close_file(fd)
+    def delete_completed(self, name: str, file: OpenFile) -> tuple[DeleteResult, int]:
+        """Closes this process's file and deletes it, unless another process writes the same session."""
+        return self._delete(self.claim(name, fd=file.fd), lambda claim: True)
+
+    def delete_if(self, name: str, due: DeletePredicate, owners: Owners | None = None) -> tuple[DeleteResult, int]:
+        """Deletes a file that nobody uses and that is still `due` once it is claimed; (how it ended, size)."""
+        return self._delete(self.claim(name, owners), due)
+
+    def _delete(
+        self, claiming: contextlib.AbstractContextManager[Claim], due: DeletePredicate
+    ) -> tuple[DeleteResult, int]:
         try:
-            self.directory.unlink(name)
+            with claiming as claim:
+                if claim.found.st_mode & stat.S_ISVTX or not due(claim):  # pinned, or not due any more
+                    return DeleteResult.NOT_DUE, 0
+                if not self.directory.can_lock:
+                    return self._delete_on_windows(claim), claim.found.st_size
+                self.directory.unlink(claim.name)
+                return DeleteResult.DELETED, claim.found.st_size
+        except BusyError:
+            return DeleteResult.IN_USE, 0
+        except FileNotFoundError:
+            return DeleteResult.GONE, 0
+        except ForeignFileError:
+            return DeleteResult.NOT_DUE, 0
+
+    def _delete_on_windows(self, claim: Claim) -> DeleteResult:
+        """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
+        self.directory.close_file(claim.fd)
+        try:
+            self.directory.unlink(claim.name)
         except PermissionError:
-            return Removal.IN_USE, 0
-        return Removal.DELETED, size
+            return DeleteResult.IN_USE
+        return DeleteResult.DELETED
 
     # -- looking ---------------------------------------------------------------------
 
@@ -264,8 +300,8 @@ def _looked_at(names: Iterable[os.DirEntry[str] | _Named], slice_size: int, fail
 
 def _refuse_strange(name: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise QuarantinedError(f"{name} is not a regular file")
+        raise ForeignFileError(f"{name} is not a regular file")
     if found.st_nlink > 1:
-        raise QuarantinedError(f"{name} has {found.st_nlink} hard links")
+        raise ForeignFileError(f"{name} has {found.st_nlink} hard links")
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise QuarantinedError(f"{name} belongs to user {found.st_uid}")
+        raise ForeignFileError(f"{name} belongs to user {found.st_uid}")

@@ -29,7 +29,7 @@ class Session(list[Item]):
     __slots__ = (
         "attempts",
         "completed",
-        "dropped",
+        "dropped_chars",
         "file",
         "id",
         "last_write",
@@ -45,7 +45,7 @@ class Session(list[Item]):
         # Changed by SessionTable alone, all in one step with the list.
         self.version = 0
         self.sealed = 0
-        self.dropped = 0
+        self.dropped_chars = 0
         """Characters dropped and not yet reported."""
         self.seal_at = seal_at
         """At this length a writer seals the chunks. A writer of long chunks lowers it."""

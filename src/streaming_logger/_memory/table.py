@@ -21,10 +21,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import FULL, Counters
+from streaming_logger._base.stats import FULL
 from streaming_logger._base.sync import Guard, OneShotEvent
-from streaming_logger._config.watch import Settings
+from streaming_logger._context import Context
 from streaming_logger._memory.session import Completion, Item, Session, bytes_of, encode
 
 __all__ = ["LONG_CHUNK", "SEAL_AT", "SEAL_AT_OF_FEW", "SessionTable"]
@@ -51,10 +50,10 @@ _MANY_ENDED = 64
 class SessionTable:
     """See the module. `on_high_water` is called when memory fills faster than it drains."""
 
-    def __init__(self, settings: Settings, counters: Counters, clock: Clock, on_high_water: Callable[[], None]) -> None:
-        self._settings = settings
-        self._counters = counters
-        self._clock = clock
+    def __init__(self, context: Context, on_high_water: Callable[[], None]) -> None:
+        self._settings = context.settings
+        self._counters = context.counters
+        self._clock = context.clock
         self._on_high_water = on_high_water
         self._guard = Guard()
         self.live: dict[str, Session] = {}
@@ -160,10 +159,10 @@ class SessionTable:
 
     # -- the flusher: many sessions, the everyday case ---------------------------------
 
-    def claim(self, sessions: Iterable[Session]) -> tuple[list[Session], list[bytes], list[int]]:
+    def next_batches(self, sessions: Iterable[Session]) -> tuple[list[Session], list[bytes], list[int]]:
         """Takes in hand the chunks of those sessions that hold nothing else: (sessions, data, how many chunks).
 
-        The chunks stay where they are, and no writer seals them, until `settle`.
+        The chunks stay where they are, and no writer seals them, until `reconcile_all`.
         """
         claimed, texts, counts = [], [], []
         limit = self._seal_limit
@@ -187,7 +186,9 @@ class SessionTable:
                 counts.append(count)
         return claimed, texts, counts
 
-    def settle(self, sessions: Sequence[Session], texts: list[bytes], counts: list[int], written: list[int]) -> None:
+    def reconcile_all(
+        self, sessions: Sequence[Session], texts: list[bytes], counts: list[int], written: list[int]
+    ) -> None:
         """Removes what was written of what was claimed; a part that was not becomes a block."""
         limit = self._seal_limit
         with self._guard:
@@ -210,7 +211,7 @@ class SessionTable:
     def next_batch(self, session: Session) -> list[bytes | memoryview]:
         """The next blocks to write, about 8 MiB at the most; empty when nothing waits.
 
-        They stay in the session, charged, until `written` is told of them. Raises `MemoryError`.
+        They stay in the session, charged, until `reconcile` is told of them. Raises `MemoryError`.
         """
         most = _BATCH_ITEMS
         while True:
@@ -232,7 +233,7 @@ class SessionTable:
             pending = max(0, len(items) - sealed)
             self._commit(session, version, 0, len(items), blocks, used=used, chunks=chunks, pending=pending)
 
-    def written(self, session: Session, batch: list[bytes | memoryview], size: int) -> None:
+    def reconcile(self, session: Session, batch: list[bytes | memoryview], size: int) -> None:
         """Removes the first `size` bytes of a batch that `next_batch` gave."""
         count, left = 0, size
         rest: tuple[Item, ...] = ()
@@ -316,7 +317,7 @@ class SessionTable:
             session[part] = items
             session.sealed += sealed
             session.seal_at = session.sealed + limit
-            session.dropped += dropped
+            session.dropped_chars += dropped
             drops[reason] += dropped
             self.used_bytes += used
             self.chunks_counted += chunks

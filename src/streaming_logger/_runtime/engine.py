@@ -1,148 +1,99 @@
-"""The wiring: the rooms of one logger, made together, closed together."""
+"""The wiring: the parts of one logger, made together, closed together."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Callable
 
-from streaming_logger._base.clock import Clock
 from streaming_logger._base.errors import DirectoryError
-from streaming_logger._base.stats import FULL, Counters, Health, Stats
+from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
-from streaming_logger._config.watch import Settings, differences, write_copy
-from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import Ledger
-from streaming_logger._disk.owner import OwnerFile, Owners
-from streaming_logger._disk.store import Store
-from streaming_logger._events.event_log import Door
+from streaming_logger._config.watch import differences, write_copy
+from streaming_logger._context import Context
+from streaming_logger._disk.owner import Owners
 from streaming_logger._memory.table import SessionTable
-from streaming_logger._runtime.worker import Task, Worker
+from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._write.flusher import Flusher
-from streaming_logger._write.open_files import OpenFiles
 
 __all__ = ["Engine"]
 
-#: How long a caller waits for the worker before it goes on without it.
-WAIT_SECONDS = 5.0
 #: A completion that nobody waits for is done within so long.
 _SOON_SECONDS = 2.0
-#: How often a flush that met a busy file is tried again before its caller goes on: 1 s or so.
+#: How often a flush that met a busy file is retried before its caller goes on: for about 1 s.
 _BUSY_TRIES = 6
-#: A full disk brings the next sweep forward, so often at the most.
-_HURRY_SECONDS = 5.0
+#: A full disk brings the next sweep forward, at most so often.
+_MIN_SWEEP_SECONDS = 5.0
 
 
 class Engine:
-    """All of one logger but its face. A forked child makes its own."""
+    """All of one logger but its public face. A forked child makes its own."""
 
-    def __init__(self, settings: Settings, path: Path, clock: Clock) -> None:
+    def __init__(self, context: Context, *, autostart: bool = True) -> None:
+        self.context = context
         self.pid = os.getpid()
-        self.settings = settings
-        self.clock = clock
         self.closed = False
         self._close_done = False
-        self.counters = Counters()
-        self.directory = Directory(path, adopt=settings.config.adopt)
-        self.door = Door(clock, Ledger(self.directory))
-        self.store = Store(self.directory)
-        self.owner = OwnerFile(self.directory)
-        self.table = SessionTable(settings, self.counters, clock, self._on_high_water)
-        self.files = OpenFiles(self.store, self.owner, settings, self.counters, clock, self.door)
+        self.settings = context.settings
+        self.counters = context.counters
+        self.events = context.events
+        self.directory = context.store.directory
+        self.table = SessionTable(context, self._on_high_water)
         self.flusher = Flusher(
+            context,
             self.table,
-            self.store,
-            self.files,
-            self.owner,
-            settings,
-            self.counters,
-            clock,
-            self.door,
-            delete_at_completion=lambda: settings.config.immediate or self.worker.inline,
-            disk_full=self._disk_full,
+            delete_at_completion=lambda: self.settings.config.immediate or self.worker.inline,
+            on_disk_full=self._on_disk_full,
         )
-        self.sweeper = Sweeper(self.store, settings, self.counters, clock, self.door)
-        flush = Task("flush", self._tick, lambda: self.flusher.interval)
-        flush.started = clock.monotonic()
-        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: settings.config.cleanup_interval_seconds)
-        self.worker = Worker([flush, self._sweep], clock, self.door, self.counters)
-        self.door.is_deferred = lambda: self.worker.is_current
+        self.sweeper = Sweeper(context)
+        flush = Task("flush", self._flush, lambda: self.flusher.interval)
+        flush.started = context.clock.monotonic()
+        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
+        self.worker = Worker([flush, self._sweep], context, autostart=autostart)
+        self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
         """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
-        if not self.settings.config.enabled:
+        config = self.settings.config
+        if not config.time_based_cleanup:
+            self.events.log(
+                logging.INFO,
+                "no time-based cleanup is configured in section streaming_logs: "
+                "each file is deleted when its session completes",
+            )
+        if not config.enabled:
             return
         try:
             self.directory.open()
         except DirectoryError:
             raise
         except OSError as error:
-            self.door.error("directory", "%s: %s; text waits in memory", self.directory.path, error)
+            self.events.report("directory", "%s: %s; text stays in memory", self.directory.path, error)
         else:
-            self._compare_settings()
-            write_copy(self.settings.config, self.directory)
-            if not self.directory.can_lock:
-                self.door.say(
-                    logging.WARNING,
-                    "this system has no flock: files in use are told by what the system refuses to delete (Windows), "
-                    "and no promise is tested here",
-                )
-            if self.directory.group_writable:
-                self.door.say(
-                    logging.WARNING,
-                    "%s is writable by its group, whose members can replace the files in it; run: chmod g-w %s",
-                    self.directory.path,
-                    self.directory.path,
-                )
-            if not self.directory.ours:
-                self.door.say(
-                    logging.WARNING,
-                    "%s already holds *.log files of others: it is written to, not swept; adopt: true sweeps it too",
-                    self.directory.path,
-                )
-
-    def _compare_settings(self) -> None:
-        """Warns where a process that lives goes by other rules: each sweeps by its own, so the shortest window wins."""
-        others = Owners(self.directory)
-        try:
-            if (
-                self.directory.ours
-                and others.any_alive()
-                and (text := differences(self.settings.config, self.directory))
-            ):
-                self.door.say(
-                    logging.WARNING,
-                    "another process uses %s with other settings: %s; the shortest window wins for all files",
-                    self.directory.path,
-                    text,
-                )
-        except OSError:
-            pass  # there is no copy, or it cannot be read: nothing depends on it
-        finally:
-            others.close()
+            self._warn()
+            write_copy(config, self.directory)
 
     def complete(self, *, soon: bool) -> None:
         """Has the worker complete what has left the table; not `soon`: at its next flush, unless that is far.
 
-        To wake a thread costs the caller more than all the rest (a system call and the GIL's way there and back).
+        Waking a thread costs the caller more than all the rest (a system call and two GIL handovers).
         """
         if soon or self.flusher.interval > _SOON_SECONDS or not self.worker.alive:
             self.worker.submit(self.flusher.complete_ended)
 
-    def flush(self, seconds: float) -> bool:
+    def flush(self) -> bool:
         """Has the worker write what waits; whether it did so in time."""
         if self.closed:
             return self.release()
 
-        def order() -> None:
+        def job() -> None:
             self.flusher.flush_all()
-            self.door.emit_waiting(patiently=False)
+            self.events.records.deliver_waiting(block=False)
 
         for _ in range(_BUSY_TRIES):
-            if not self._ordered(order, seconds):
+            if not self._run_on_worker(job):
                 return False
             if not self.flusher.met_busy:
                 break
@@ -150,16 +101,17 @@ class Engine:
         return True
 
     def release(self) -> bool:
-        """Writes and closes whatever a closed logger still holds; whether the disk answered in time."""
+        """Writes and closes whatever a closed logger still holds; whether the disk responded in time."""
 
-        def order() -> None:
+        def job() -> None:
             self.flusher.release()
-            self.owner.close()
+            self.context.owner.close()
             self.directory.close()
 
-        answered = self._ordered(order, WAIT_SECONDS)
+        answered = self._run_on_worker(job)
         if not answered and not self.worker.is_current:
-            self.door.say(logging.ERROR, "the disk did not answer within %g s: what it holds up is lost", WAIT_SECONDS)
+            seconds = self.context.timeouts.wait
+            self.events.log(logging.ERROR, "the disk did not respond within %g s: unwritten text is lost", seconds)
         return answered
 
     def close(self) -> None:
@@ -171,18 +123,29 @@ class Engine:
             return
         self.closed = True  # from here on writers do not buffer
         answered = self.release()
-        if self.worker.stop(WAIT_SECONDS if answered else 0.0):
+        if self.worker.stop(self.context.timeouts.wait if answered else 0.0):
             self.directory.close()  # a sweep that was due before the thread ended may have opened it again
         if not self.worker.is_current:
-            self.door.emit_waiting(patiently=True)
-        # From within the worker's own work, or a signal handler inside it, nothing was done yet.
+            self.events.records.deliver_waiting(block=True)
+        # Within the worker's own work, or a signal handler that interrupts it, nothing was done yet.
         self._close_done = not self.worker.is_current
 
-    def forget_in_child(self) -> None:
-        """After a fork, in the child: the parent writes what was buffered, and keeps its locks."""
-        self.closed = True
+    def wait(self, done: OneShotEvent) -> bool:
+        """Waits for the worker to set an event; whether it did in time. At once for the worker itself."""
+        if self.worker.is_current:
+            return True
+        return self.worker.wait(done, self.context.timeouts.wait)
+
+    def successor(self) -> Engine:
+        """After a fork, in the child: a new engine. The parent writes what was buffered, and keeps its locks."""
+        closed, self.closed = self.closed, True
         self.directory.forget_in_child()
-        self.worker.abandon()  # after it: a sweep that is ended must not unlock what the parent holds
+        self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds
+        engine = Engine(self.context.renewed(), autostart=self.worker.autostart)
+        engine.closed = closed
+        return engine
+
+    # -- numbers ---------------------------------------------------------------------
 
     def stats(self) -> Stats:
         unfinished = self.flusher.unfinished()
@@ -190,15 +153,15 @@ class Engine:
             sessions_active=len(self.table.live),
             chunks_written=self.table.chunks_written(unfinished),
             bytes_buffered=self.table.bytes_buffered(unfinished),
-            files_open=len(self.files),
-            files_parked=len(self.owner),
+            files_open=len(self.flusher.files),
+            files_parked=len(self.context.owner),
             worker_alive=self.worker.alive,
         )
 
     def health(self) -> Health:
         """Failing: text was dropped in the last minute, or no worker can run. Degraded: any other fault."""
-        faults = self.door.faults()
-        if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk holds it up
+        faults = self.events.faults()
+        if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk delays reports
             faults["dropped"] = "text is being dropped: the buffers are full"
         failing = "dropped" in faults or self.worker.inline
         return Health(status="failing" if failing else "degraded" if faults else "ok", reasons=tuple(faults.values()))
@@ -221,9 +184,51 @@ class Engine:
             f"{stats.write_errors + stats.sweep_errors} errors, {state}"
         )
 
-    def _tick(self) -> Generator[None, None, None]:
+    # -- inside ----------------------------------------------------------------------
+
+    def _warn(self) -> None:
+        """Logs what an operator should know about the directory."""
+        path = self.directory.path
+        if self.directory.managed and (text := self._other_settings()):
+            self.events.log(
+                logging.WARNING,
+                "another process uses %s with other settings: %s; the shortest window wins for all files",
+                path,
+                text,
+            )
+        if not self.directory.can_lock:
+            self.events.log(
+                logging.WARNING,
+                "this system has no flock: a file counts as in use while the system refuses to delete it (Windows), "
+                "and no promise is tested here",
+            )
+        if self.directory.group_writable:
+            self.events.log(
+                logging.WARNING,
+                "%s is writable by its group, whose members can replace the files in it; run: chmod g-w %s",
+                path,
+                path,
+            )
+        if not self.directory.managed:
+            self.events.log(
+                logging.WARNING,
+                "%s already holds other *.log files: it is written to, but not swept; adopt: true sweeps it too",
+                path,
+            )
+
+    def _other_settings(self) -> str:
+        """How the settings of a live process differ: each sweeps by its own."""
+        others = Owners(self.directory)
+        try:
+            return differences(self.settings.config, self.directory) if others.any_alive() else ""
+        except OSError:
+            return ""  # there is no copy, or it cannot be read: nothing depends on it
+        finally:
+            others.close()
+
+    def _flush(self) -> Slices:
         """What the worker does once a flush interval."""
-        if self.settings.refresh(self.door, self.counters):
+        if self.settings.refresh(self.events, self.counters):
             write_copy(self.settings.config, self.directory)
         yield from self.flusher.flush()
 
@@ -231,20 +236,20 @@ class Engine:
         """Memory fills faster than the flush interval drains it: flush now."""
         self.worker.submit(self.flusher.flush_all)
 
-    def _disk_full(self) -> None:
+    def _on_disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""
-        if self.clock.monotonic() - self._sweep.started > _HURRY_SECONDS:
-            self._sweep.hurry()
+        if self.context.clock.monotonic() - self._sweep.started > _MIN_SWEEP_SECONDS:
+            self._sweep.run_now()
 
-    def _ordered(self, work: Callable[[], object], seconds: float) -> bool:
+    def _run_on_worker(self, work: Callable[[], object]) -> bool:
         """Has the worker do something; whether it was done in time."""
         done = OneShotEvent()
 
-        def order() -> None:
+        def job() -> None:
             try:
                 work()
             finally:
                 done.set()
 
-        self.worker.submit(order)
-        return self.worker.wait(done, seconds)
+        self.worker.submit(job)
+        return self.worker.wait(done, self.context.timeouts.wait)

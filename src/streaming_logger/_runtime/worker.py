@@ -1,8 +1,8 @@
 """The one daemon thread, as a shell around `run_pending()`, a function of time.
 
-It knows neither the flusher nor the sweeper: it has orders (done first, in the order
-in which they came) and tasks (generators, advanced slice by slice when they are due).
-Whoever calls `run_pending()` does the work on its own thread, under the one I/O lock.
+It knows neither the flusher nor the sweeper: it has jobs (done first, in the order in which
+they came) and tasks (generators, advanced slice by slice while they are due). Whoever calls
+`run_pending()` does the work on its own thread, under the one I/O lock.
 """
 
 from __future__ import annotations
@@ -11,79 +11,90 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
-from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import Counters
-from streaming_logger._base.sync import AutoResetEvent, OneShotEvent, RLock, allocate_lock, is_owned, run_thread
-from streaming_logger._events.event_log import Door
+from streaming_logger._base.sync import AutoResetEvent, OneShotEvent, RLock, allocate_lock, is_owned
+from streaming_logger._context import Context
 
-__all__ = ["Task", "Worker"]
+__all__ = ["Slices", "Task", "Worker"]
 
-#: A worker that died so often within a minute, or could not start, is not tried again before the next.
+#: A piece of work in slices. It yields the seconds until its next slice may begin: other work,
+#: and threads that want the GIL, come in between.
+Slices = Generator[float, None, Any]
+
+#: A worker that died so often within `Timeouts.restart` is not started again before the next.
 _MAX_DEATHS = 3
-_RETRY_SECONDS = 60.0
-#: How often a caller that waits for the worker looks whether it still lives; where none runs, how
-#: often it retries what failed (somebody may hold a file for milliseconds).
-_LOOK_SECONDS = 0.25
+#: How often a caller that waits for the worker checks that it still lives; where none runs, how
+#: often it retries what failed (a sweeper may hold a file for milliseconds).
+_CHECK_SECONDS = 0.25
 _INLINE_SECONDS = 0.02
-#: A thread that was started runs within this, or its starter goes on without it.
-_START_SECONDS = 5.0
 
 
 class Task:
-    """Something that is due every `interval()` seconds; asked anew each time, so it may change."""
+    """Work that is due every `interval()` seconds; asked each time, so it may change."""
 
-    def __init__(
-        self, name: str, run: Callable[[], Generator[None, None, None]], interval: Callable[[], float]
-    ) -> None:
+    def __init__(self, name: str, run: Callable[[], Slices], interval: Callable[[], float]) -> None:
         self.name = name
         self._run = run
         self._interval = interval
-        self._slices: Generator[None, None, None] | None = None
+        self._slices: Slices | None = None
+        self._resume_at = 0.0
         self.started = float("-inf")
 
     def due_in(self, now: float) -> float:
-        """Seconds until it wants to be advanced."""
-        return 0.0 if self._slices is not None else self.started + self._interval() - now
+        """Seconds until its next slice."""
+        return (self._resume_at if self._slices is not None else self.started + self._interval()) - now
 
-    def hurry(self) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and is not done."""
+        return self._slices is not None
+
+    def run_now(self) -> None:
         """Makes it due now."""
         self.started = float("-inf")
 
-    def abandon(self) -> None:
-        """Ends it where it stands, which lets go of what it holds."""
+    def cancel(self) -> None:
+        """Ends it where it stands, which releases what it holds."""
         slices, self._slices = self._slices, None
         if slices is not None:
             with contextlib.suppress(ValueError):  # in a forked child: the thread that was in it is not there
                 slices.close()
 
-    def advance(self, now: float) -> None:
+    def step(self, now: float) -> None:
         """Does one slice."""
         if self._slices is None:
             self.started = now
             self._slices = self._run()
         slices, self._slices = self._slices, None
-        for _ in slices:
+        for pause in slices:
+            self._resume_at = now + pause
             self._slices = slices  # it goes on; an exception or the end leave it None
             return
 
     def run_whole(self, now: float) -> None:
-        """Does all slices."""
-        self.advance(now)
+        """Does all slices, without their pauses."""
+        self.step(now)
         while self._slices is not None:
-            self.advance(now)
+            self.step(now)
 
 
 class Worker:
-    """Orders and tasks, and the thread that sees to them."""
+    """Jobs and tasks, and the thread that does them."""
 
-    def __init__(self, tasks: Sequence[Task], clock: Clock, door: Door, counters: Counters) -> None:
-        """`tasks[0]`, the flush, is what callers do themselves where no thread can run."""
+    def __init__(self, tasks: Sequence[Task], context: Context, *, autostart: bool = True) -> None:
+        """`tasks[0]`, the flush, is what callers do themselves where no thread can run.
+
+        Without `autostart` there is no thread: jobs wait for `run_pending()`.
+        """
         self._tasks = tasks
-        self._clock = clock
-        self._door = door
-        self._counters = counters
-        self._orders: deque[Callable[[], None]] = deque()  # append and popleft are atomic
+        self._clock = context.clock
+        self._events = context.events
+        self._counters = context.counters
+        self._timeouts = context.timeouts
+        self._run_thread = context.run_thread
+        self.autostart = autostart
+        self._jobs: deque[Callable[[], None]] = deque()  # append and popleft are atomic
         self._wake = AutoResetEvent()
         self._stopping = False
         self._stopped = OneShotEvent()
@@ -96,8 +107,6 @@ class Worker:
         self._deaths = 0
         self._last_death = float("-inf")
         self._not_before = float("-inf")
-        self.autostart = True
-        """False: no thread; orders wait for `run_pending()`. For tests with a frozen clock."""
 
     # -- callers ---------------------------------------------------------------------
 
@@ -115,9 +124,9 @@ class Worker:
         """Whether this thread is doing I/O right now, and so must not wait for any."""
         return is_owned(self._io)
 
-    def submit(self, order: Callable[[], None]) -> None:
-        """Has it done soon, after all that was submitted before. Lock-free: finalizers call it."""
-        self._orders.append(order)
+    def submit(self, job: Callable[[], None]) -> None:
+        """Has a job done soon, after all that were submitted before. Lock-free: finalizers call it."""
+        self._jobs.append(job)
         self.ensure()
         if self._running.locked():
             self._wake.set()
@@ -125,13 +134,13 @@ class Worker:
             self._run_inline()
 
     def wait(self, event: AutoResetEvent, seconds: float) -> bool:
-        """Waits for an order to set the event; does the orders itself where no thread will."""
+        """Waits for a job to set the event; does the jobs itself where no thread will."""
         if self.is_current:
             return False
         left = seconds
         while left > 0:
             self.ensure()
-            step = _LOOK_SECONDS
+            step = _CHECK_SECONDS
             if not self.alive:
                 self._run_inline()
                 step = _INLINE_SECONDS
@@ -147,28 +156,28 @@ class Worker:
         self._start()
 
     def stop(self, seconds: float) -> bool:
-        """Ends the thread, waiting so long at the most; whether it has ended."""
+        """Ends the thread, waiting at most so long; whether it has ended."""
         self._stopping = True
         self._wake.set()
         if self.is_current or (self.alive and not self._stopped.wait(seconds)):
             return False
-        self.run_orders()  # what came in while it ended
-        self.abandon()
+        self.run_jobs()  # what came in while it ended
+        self.cancel()
         return True
 
-    def abandon(self) -> None:
-        """Ends what tasks have begun, which lets go of what they hold."""
+    def cancel(self) -> None:
+        """Ends what tasks have begun, which releases what they hold."""
         for task in self._tasks:
-            task.abandon()
+            task.cancel()
 
     # -- the work --------------------------------------------------------------------
 
     def run_pending(self) -> float:
-        """Does all that is due: orders first and between slices. Returns seconds until more is due."""
+        """Does all that is due, without pauses between slices. Returns seconds until more is due."""
         if not self.is_current:
             with self._io:
-                self._do_due()
-            self._door.emit_waiting(patiently=True)
+                self._do_due(paced=False)
+            self._events.records.deliver_waiting(block=True)
         return self._seconds_left()
 
     def _seconds_left(self) -> float:
@@ -176,46 +185,47 @@ class Worker:
         now = self._clock.monotonic()
         return max(0.0, min(task.due_in(now) for task in self._tasks))
 
-    def run_orders(self) -> None:
-        """Does what was submitted, on this thread; nothing when this thread is at it already."""
+    def run_jobs(self) -> None:
+        """Does what was submitted, on this thread; nothing when this thread is doing it already."""
         if not self.is_current:
             with self._io:
-                self._do_orders()
-            self._door.emit_waiting(patiently=True)
+                self._do_jobs()
+            self._events.records.deliver_waiting(block=True)
 
     def _run_inline(self) -> None:
-        """Without a thread: the orders, and a flush when it is due, which retries what failed."""
+        """Without a thread: the jobs, and a flush when it is due, which retries what failed."""
         if self.is_current:
             return
         with self._io:
-            self._do_orders()
+            self._do_jobs()
             flush, now = self._tasks[0], self._clock.monotonic()
             if self.autostart and self.inline and flush.due_in(now) <= 0:
                 self._guarded(flush.name, lambda: flush.run_whole(now))
-                self._do_orders()
-        self._door.emit_waiting(patiently=True)
+                self._do_jobs()
+        self._events.records.deliver_waiting(block=True)
 
-    def _do_due(self) -> None:
+    def _do_due(self, *, paced: bool) -> None:
+        """Jobs, and slices in turn, until nothing is due; unpaced, a task that has begun is."""
         while True:
-            self._do_orders()
+            self._do_jobs()
             now = self._clock.monotonic()
-            due = [task for task in self._tasks if task.due_in(now) <= 0]
+            due = [task for task in self._tasks if task.due_in(now) <= 0 or (task.is_running and not paced)]
             if not due:
                 return
             for task in due:
-                self._guarded(task.name, lambda task=task, now=now: task.advance(now))  # type: ignore[misc]
-                self._do_orders()
+                self._guarded(task.name, lambda task=task, now=now: task.step(now))  # type: ignore[misc]
+                self._do_jobs()
 
-    def _do_orders(self) -> None:
-        while self._orders:
-            self._guarded("order", self._orders.popleft())
+    def _do_jobs(self) -> None:
+        while self._jobs:
+            self._guarded("job", self._jobs.popleft())
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the worker outlives every fault; faults.md: "worker thread raises"
             self._counters.add(write_errors=1)
-            self._door.error(f"worker {name}", "%s failed: %r", name, error)
+            self._events.report(f"worker {name}", "%s failed: %r", name, error)
 
     # -- the thread ------------------------------------------------------------------
 
@@ -223,24 +233,24 @@ class Worker:
         if self._died:
             self._died = False
             self._counters.add(worker_restarts=1)
-            self._door.record("worker_restarted", logging.ERROR, "the worker thread died and is started again")
+            self._events.emit("worker_restarted", logging.ERROR, "the worker thread died and is started again")
         try:
             if self._deaths > _MAX_DEATHS:
                 raise RuntimeError(f"it died {self._deaths} times in a minute")
             begun = OneShotEvent()
-            run_thread(lambda: self._live(begun), "streaming_logger")
+            self._run_thread(lambda: self._live(begun), "streaming_logger")
         except (RuntimeError, MemoryError) as error:
-            self._not_before = self._clock.monotonic() + _RETRY_SECONDS
+            self._not_before = self._clock.monotonic() + self._timeouts.restart
             self._deaths = 0
-            self._door.error(
+            self._events.report(
                 "no worker", "no worker thread (%s): callers write files, and delete them, at completion", error
             )
         else:
-            begun.wait(_START_SECONDS)
-            self._door.recovered("no worker", "the worker thread runs again")
+            begun.wait(self._timeouts.thread_start)
+            self._events.clear("no worker", "the worker thread runs again")
 
     def _live(self, begun: OneShotEvent) -> None:
-        """The thread. No signal handler runs on it, so what it takes it gives back."""
+        """The thread. No signal handler runs on it, so it releases what it takes."""
         won = self._running.acquire(blocking=False)
         begun.set()
         if not won:  # another start was first
@@ -249,16 +259,16 @@ class Worker:
         try:
             while not self._stopping:
                 with self._io:  # for the records, too: a log handler that flushes must not wait for this thread
-                    self._do_due()
-                    self._door.emit_waiting(patiently=False)
-                if not self._orders:
+                    self._do_due(paced=True)
+                    self._events.records.deliver_waiting(block=False)
+                if not self._jobs:
                     self._wake.wait(self._seconds_left())
         except BaseException as error:  # noqa: BLE001 - it ends this thread; the next caller starts another one
             now = self._clock.monotonic()
-            self._deaths = 1 if now - self._last_death > _RETRY_SECONDS else self._deaths + 1
+            self._deaths = 1 if now - self._last_death > self._timeouts.restart else self._deaths + 1
             self._last_death = now
             self._died = True
-            self._door.error("worker death", "%s failed: %r", "the worker thread", error)
+            self._events.report("worker death", "%s failed: %r", "the worker thread", error)
         finally:
             self._running.release()
             stopped.set()

@@ -17,7 +17,7 @@ _MB = 1_000_000
 
 
 class Policy(NamedTuple):
-    """The two ages at which a completed file goes, in seconds; None = never by that rule.
+    """The ages at which a completed file is due, in seconds; None = never by that rule.
 
     >>> Policy(retention=600, max_age=86400).reason(601)
     'retention'
@@ -26,27 +26,37 @@ class Policy(NamedTuple):
 
     retention: float | None
     max_age: float | None
-    trouble: float = 0.0
-    """Files of sessions that ended in trouble are kept so long, where that is longer."""
+    failed_retention: float = 0.0
+    """The retention of failed sessions, where it is longer."""
 
     @classmethod
     def of(cls, config: Config) -> Policy:
         max_age = config.max_session_age_hours
-        return cls(config.retention_seconds, None if max_age is None else max_age * 3600, config.trouble_seconds)
+        return cls(config.retention_seconds, None if max_age is None else max_age * 3600, config.failed_seconds)
 
     @property
     def least_age(self) -> float:
-        """No file younger than this goes by age, whatever else holds."""
-        return min(age for age in (self.retention, self.max_age, float("inf")) if age is not None)
+        """No younger file is due by age, whatever its outcome."""
+        age, _ = self.limit()
+        return float("inf") if age is None else age
 
-    def reason(self, age: float, *, trouble: bool = False) -> str | None:
-        """Why a completed file of this age in seconds goes, or None while it stays."""
-        retention = self.retention
-        if retention is not None and age > (max(retention, self.trouble) if trouble else retention):
-            return "retention"
-        if self.max_age is not None and age > self.max_age:
-            return "max_age"
-        return None
+    def limit(self, *, failed: bool = False) -> tuple[float | None, str]:
+        """The age at which a completed file is due, and the rule; None where no rule makes it due.
+
+        >>> Policy(retention=600, max_age=86400).limit()
+        (600, 'retention')
+        """
+        retention, max_age = self.retention, self.max_age
+        if failed and retention is not None:
+            retention = max(retention, self.failed_retention)
+        if retention is not None and (max_age is None or retention <= max_age):
+            return retention, "retention"
+        return (None, "no rule") if max_age is None else (max_age, "max_age")
+
+    def reason(self, age: float, *, failed: bool = False) -> str | None:
+        """The rule by which a completed file of this age is deleted, or None while it stays."""
+        limit, rule = self.limit(failed=failed)
+        return rule if limit is not None and age > limit else None
 
 
 def shortfall(config: Config, directory_bytes: int, free_bytes: int | None) -> int:

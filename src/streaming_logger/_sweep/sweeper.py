@@ -1,8 +1,8 @@
-"""The completed half: walks the directory in slices, asks `_retention`, deletes, reports.
+"""The completed half: scans the directory in slices, asks `policy`, deletes, reports.
 
-It never needs to know which sessions are active: their files are locked, or their names
-are in a live owner file. Only files that are old enough are opened at all, and while none
-can be, the worker's sweeps do not even walk: see `_Outlook`.
+It need not know which sessions are active: their files are locked, or their names are in a
+live owner file. Only files that are old enough are opened, and while no file can be due the
+worker's sweeps do not even scan: see `ScanPlan`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
-from streaming_logger._base.clock import Clock, StepGuard
-from streaming_logger._base.stats import Counters, SweepReport
-from streaming_logger._config.watch import Settings
+from streaming_logger._base.clock import StepGuard
+from streaming_logger._base.stats import SweepReport
+from streaming_logger._config.schema import Config
+from streaming_logger._context import Context
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
-from streaming_logger._disk.store import Entry, Removal, Store
-from streaming_logger._events.event_log import Door
+from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._sweep.policy import Policy, oldest_first, shortfall
 
 __all__ = ["Sweeper"]
 
-#: Files looked at between two chances for a flush.
+#: Files examined in a slice, and the pause behind it, for a flush and for threads that wait for the GIL.
 _SLICE = 256
-#: So many sweeps after a walk there is another one, whatever it promised: files may be moved in, or backdated.
-_WALK_EVERY = 10
-#: Due files that were kept are remembered by name, so many at the most: else the next sweep walks.
-_MAX_KEPT = 10_000
+_PAUSE_SECONDS = 0.001
+#: Forces a full scan every N sweeps: files may be moved in, or backdated.
+_FULL_SCAN_EVERY = 10
+#: At most so many due files that were kept are remembered by name; with more the next sweep scans.
+_MAX_RECHECK = 10_000
 
 
-class _Outlook(NamedTuple):
-    """What a walk over the directory saw ahead: until then, only the files that it names can be due.
+class ScanPlan(NamedTuple):
+    """What a scan of the directory foresees: before `until` only the files that it names can be due.
 
-    For a file's mtime only grows, and one that was made since is younger than the walk.
+    For a file's mtime only grows, and a file made since is younger than the scan.
     """
 
     until: float
-    kept: list[str]
-    """Due, but in use, pinned, or kept for the trouble it ended in."""
+    recheck_names: list[str]
+    """Due, but in use, pinned, or kept because their session failed."""
     policy: Policy
     generation: int
     sweeps_left: int
@@ -51,31 +52,32 @@ class _Outlook(NamedTuple):
 class Sweeper:
     """Sweeps one directory. Several may run at once, in this process and in others."""
 
-    def __init__(self, store: Store, settings: Settings, counters: Counters, clock: Clock, door: Door) -> None:
-        self._store = store
-        self._settings = settings
-        self._counters = counters
-        self._clock = clock
-        self._door = door
-        self._guard = StepGuard(clock)
-        # Touched only by who holds the sweep lock.
-        self._outlook: _Outlook | None = None
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store = context.store
+        self._settings = context.settings
+        self._counters = context.counters
+        self._clock = context.clock
+        self._events = context.events
+        self._guard = StepGuard(context.clock)
+        # Only the holder of the sweep lock touches it.
+        self._plan: ScanPlan | None = None
 
-    def scheduled(self) -> Generator[None, None, None]:
-        """The worker's sweep: none where another process is at it already."""
+    def scheduled(self) -> Generator[float, None, None]:
+        """The worker's sweep; none while another process sweeps. Yields the seconds until the next slice."""
         if not self._settings.config.enabled:
             return
         lock = self._sweep_lock()
         if lock is None:
             return
         try:
-            yield from self.sweep(ahead=True)
+            yield from self.sweep(planned=True)
         finally:
             self._store.directory.close_file(lock)
 
-    def sweep_at_once(self, policy: Policy | None = None, *, ahead: bool = False) -> SweepReport:
-        """All slices of `sweep`, one after the other."""
-        slices = self.sweep(policy, ahead=ahead)
+    def sweep_at_once(self, policy: Policy | None = None, *, planned: bool = False) -> SweepReport:
+        """All slices of `sweep`, without pauses."""
+        slices = self.sweep(policy, planned=planned)
         while True:
             try:
                 next(slices)
@@ -83,34 +85,34 @@ class Sweeper:
                 report: SweepReport = end.value
                 return report
 
-    def sweep(self, policy: Policy | None = None, *, ahead: bool = False) -> Generator[None, None, SweepReport]:
-        """One sweep, in slices. A policy of its own (`cleanup_old_sessions`) knows no emergencies.
+    def sweep(self, policy: Policy | None = None, *, planned: bool = False) -> Generator[float, None, SweepReport]:
+        """One sweep, in slices. With a policy of its own (`cleanup_old_sessions`) there are no emergencies.
 
-        `ahead`: by what the last such sweep saw ahead, where that still holds; else it is a walk.
+        `planned`: by the plan of the last such sweep, where that still holds; else it scans.
         """
         begun = self._clock.monotonic()
-        run = _Run(self._store, policy or Policy.of(self._settings.config), self._clock, self._door)
-        outlook, self._outlook = (self._outlook, None) if ahead else (None, self._outlook)
+        sweep_pass = SweepPass(self._context, policy or Policy.of(self._settings.config))
+        plan, self._plan = (self._plan, None) if planned else (None, self._plan)
         skipped = self._why_not()
         if not skipped:
             try:
-                short = policy is None and self._may_be_short()
-                if outlook is None or short or not self._holds(outlook, run.policy):
-                    yield from run.walk(keep_rest=short)
+                low_space = policy is None and self._may_need_space()
+                if plan is None or low_space or not self._holds(plan, sweep_pass.policy):
+                    yield from sweep_pass.scan(keep_rest=low_space)
                 else:
-                    yield from run.follow(outlook)
-                if short:
-                    yield from run.for_room(self._settings)
-                if ahead:
-                    self._outlook = run.outlook(self._store.directory.generation)
+                    yield from sweep_pass.recheck(plan)
+                if low_space:
+                    yield from sweep_pass.free_space(self._settings.config)
+                if planned:
+                    self._plan = sweep_pass.plan()
             except OSError as error:
-                run.failed("the directory", error)
+                sweep_pass.failed("the directory", error)
             finally:
-                run.close()
-        report = run.report(skipped, self._clock.monotonic() - begun)
+                sweep_pass.close()
+        report = sweep_pass.report(skipped, self._clock.monotonic() - begun)
         self._counters.swept(report, self._clock.wall())
         if report.deleted:
-            self._door.say(
+            self._events.log(
                 logging.INFO,
                 "swept %d files (%s), %d bytes, %d errors, in %.3f s",
                 report.deleted,
@@ -124,89 +126,90 @@ class Sweeper:
         return report
 
     def _why_not(self) -> str:
-        """Why nothing may be deleted now; empty when all is well."""
+        """Why nothing may be deleted now; empty when sweeping is safe."""
         step = self._guard.stepped()
         if step:
             wait = self._settings.config.retention_seconds or 600.0
             self._guard.block(wait)
-            self._door.say(logging.WARNING, "the clock was set by %+.0f s: nothing is deleted for %.0f s", step, wait)
+            self._events.log(logging.WARNING, "the clock jumped by %+.0f s: nothing is deleted for %.0f s", step, wait)
         if self._guard.blocked:
-            return "the clock was set"
+            return "the clock jumped"
         try:
             self._store.directory.open()
         except OSError as error:
             return str(error)
-        if not self._store.directory.ours:
-            return "the directory held other people's *.log files: set adopt to true to sweep it"
+        if not self._store.directory.managed:
+            return "the directory held other *.log files before: set adopt to true to sweep it"
         if not self._store.locks:
-            text = "this file system has no locks, so nobody can tell which files are in use"
-            self._door.error("no locks", "nothing is swept: %s", text)
+            text = "this file system has no locks, so files in use cannot be told from others"
+            self._events.report("no locks", "nothing is swept: %s", text)
             return text
         return ""
 
-    def _holds(self, outlook: _Outlook, policy: Policy) -> bool:
-        same = outlook.policy == policy and outlook.generation == self._store.directory.generation
-        return same and outlook.sweeps_left > 0 and self._clock.wall() < outlook.until
+    def _holds(self, plan: ScanPlan, policy: Policy) -> bool:
+        same = plan.policy == policy and plan.generation == self._store.directory.generation
+        return same and plan.sweeps_left > 0 and self._clock.wall() < plan.until
 
-    def _may_be_short(self) -> bool:
+    def _may_need_space(self) -> bool:
         """Whether an emergency is possible: only then is every file remembered, 200 bytes each."""
         config = self._settings.config
         return config.max_directory_mb is not None or shortfall(config, 0, self._store.directory.free_bytes()) > 0
 
     def _sweep_lock(self) -> int | None:
-        """The descriptor that holds the sweep lock, or None while somebody else has it."""
+        """The descriptor that holds the sweep lock, or None while another process holds it."""
         directory = self._store.directory
         fd = None
         try:
             directory.open()
-            if not directory.ours:
+            if not directory.managed:
                 return None
             fd = directory.open_file(f"{PRIVATE}/sweep.lock", os.O_RDWR | os.O_CREAT)
             if directory.lock(fd):
                 return fd
         except OSError as error:
             self._counters.add(sweep_errors=1)
-            self._door.error("sweep lock", "cannot sweep %s: %s", directory.path, error)
+            self._events.report("sweep lock", "cannot sweep %s: %s", directory.path, error)
         if fd is not None:
             directory.close_file(fd)
         return None
 
 
-class _Run:
+class SweepPass:
     """One sweep, and its tally."""
 
-    def __init__(self, store: Store, policy: Policy, clock: Clock, door: Door) -> None:
-        self._store = store
+    def __init__(self, context: Context, policy: Policy) -> None:
+        self._store = context.store
+        self._clock = context.clock
+        self._events = context.events
         self.policy = policy
-        self._clock = clock
-        self._door = door
-        self._owners = Owners(store.directory)
+        self._owners = Owners(context.store.directory)
         self._files: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._errors = self._scanned = self._in_use = 0
         self._rest: list[list[Entry]] = []  # in slices, each sorted by age, for an emergency
         self._size = 0
-        self._kept: list[str] = []
+        self._recheck_names: list[str] = []
         self._until = float("inf")
-        self._sweeps_left = _WALK_EVERY
+        self._sweeps_left = _FULL_SCAN_EVERY
 
-    def walk(self, *, keep_rest: bool) -> Iterator[None]:
-        """Deletes what is old enough, of all files; remembers the rest in case room is short."""
+    def scan(self, *, keep_rest: bool) -> Iterator[float]:
+        """Deletes the due ones of all files; remembers the rest, in case space is low."""
         self._until = self._clock.wall() + self.policy.least_age
         yield from self._by_age(self._store.scan(_SLICE, self.failed), keep_rest)
 
-    def follow(self, outlook: _Outlook) -> Iterator[None]:
-        """The same, of those that an earlier walk named."""
-        self._until, self._sweeps_left = outlook.until, outlook.sweeps_left - 1
-        yield from self._by_age(self._store.find(outlook.kept, _SLICE, self.failed), False)
+    def recheck(self, plan: ScanPlan) -> Iterator[float]:
+        """Deletes the due ones of the files that a plan names."""
+        self._until, self._sweeps_left = plan.until, plan.sweeps_left - 1
+        yield from self._by_age(self._store.find(plan.recheck_names, _SLICE, self.failed), False)
 
-    def outlook(self, generation: int) -> _Outlook | None:
-        """What this sweep saw ahead; None where it could not see everything."""
-        if self._errors or len(self._kept) > _MAX_KEPT:
+    def plan(self) -> ScanPlan | None:
+        """What this sweep foresees; None where it could not examine everything."""
+        if self._errors or len(self._recheck_names) > _MAX_RECHECK:
             return None
-        return _Outlook(self._until, self._kept, self.policy, generation, self._sweeps_left)
+        generation = self._store.directory.generation
+        return ScanPlan(self._until, self._recheck_names, self.policy, generation, self._sweeps_left)
 
-    def _by_age(self, slices: Iterable[list[Entry]], keep_rest: bool) -> Iterator[None]:
+    def _by_age(self, slices: Iterable[list[Entry]], keep_rest: bool) -> Iterator[float]:
         now, oldest = self._clock.wall(), float("inf")
         young = now - self.policy.least_age
         for part in slices:
@@ -219,26 +222,26 @@ class _Run:
                 elif (reason := self.policy.reason(now - entry.mtime)) and self._delete(entry, reason):
                     continue
                 else:
-                    self._kept.append(entry.name)
+                    self._recheck_names.append(entry.name)
                 if keep_rest:
                     rest.append(entry)
                     self._size += entry.size
             if keep_rest:
                 rest.sort(key=lambda entry: entry.mtime)
                 self._rest.append(rest)
-            self._door.ledger.write()
-            yield
+            self._events.observers.batch()
+            yield _PAUSE_SECONDS
         self._until = min(self._until, oldest + self.policy.least_age)
 
-    def for_room(self, settings: Settings) -> Iterator[None]:
-        """In an emergency: deletes the oldest completed files, inside their window too."""
-        needed = shortfall(settings.config, self._size, self._store.directory.free_bytes())
+    def free_space(self, config: Config) -> Iterator[float]:
+        """In an emergency: deletes the oldest completed files, even inside their window."""
+        needed = shortfall(config, self._size, self._store.directory.free_bytes())
         freed = 0
         if needed:
-            self._door.record(
+            self._events.emit(
                 "emergency",
                 logging.WARNING,
-                "room is short: the oldest completed files go, %d bytes",
+                "low disk space: deleting the oldest completed files, %d bytes",
                 needed,
                 bytes=needed,
                 reason="disk",
@@ -249,13 +252,15 @@ class _Run:
             if self._delete(entry, "disk"):
                 freed += entry.size
             if count % _SLICE == _SLICE - 1:
-                self._door.ledger.write()
-                yield
-        self._door.ledger.write()
+                self._events.observers.batch()
+                yield _PAUSE_SECONDS
+        self._events.observers.batch()
 
     def failed(self, what: str, error: OSError) -> None:
+        """Counts and reports what could not be examined or deleted."""
         self._errors += 1
-        self._door.error(f"sweep {error.errno}", "cannot sweep %s: %s", what, error.strerror or error, reason="error")
+        text = error.strerror or error
+        self._events.report(f"sweep {error.errno}", "cannot sweep %s: %s", what, text, reason="error")
 
     def close(self) -> None:
         self._owners.close()
@@ -274,32 +279,32 @@ class _Run:
         )
 
     def _delete(self, entry: Entry, reason: str) -> bool:
-        """Deletes one file if it is a completed session's, still unused and still due under its lock."""
+        """Deletes one file if it is a completed session's, unused and still due while it is claimed."""
         session = session_id_of(entry.name)
         if session is None or entry.pinned:
             return False
 
-        def due(fd: int, found: os.stat_result) -> bool:
-            age = self._clock.wall() - found.st_mtime
-            if found.st_mtime != entry.mtime and self.policy.reason(age) is None:
+        def due(claim: Claim) -> bool:
+            age = self._clock.wall() - claim.found.st_mtime
+            if claim.found.st_mtime != entry.mtime and self.policy.reason(age) is None:
                 return False  # written to since the scan
-            # It ended in trouble: somebody will want to see it. max_session_age_hours is above that.
-            if reason == "retention" and self.policy.reason(age, trouble=True) is None:
-                return self._store.outcome(fd) is None and not self._owners.parked(entry.name)
-            return not self._owners.parked(entry.name)
+            # failed_retention_minutes delays the retention, not max_session_age_hours or an emergency.
+            if reason == "retention" and self.policy.reason(age, failed=True) is None:
+                return self._store.outcome(claim.fd) is None
+            return True
 
         try:
-            how, size = self._store.delete_if(entry.name, due)
+            result, size = self._store.delete_if(entry.name, due, self._owners)
         except OSError as error:
-            if error.errno != errno.ELOOP:  # a symlink was put there since the scan: not ours
+            if error.errno != errno.ELOOP:  # a symlink was put there since the scan: not a session's file
                 self.failed(entry.name, error)
             return False
-        if how is not Removal.DELETED:
-            self._in_use += how is not Removal.GONE
+        if result is not DeleteResult.DELETED:
+            self._in_use += result is not DeleteResult.GONE
             return False
         self._files[reason] += 1
         self._bytes[reason] += size
-        self._door.record(
+        self._events.emit(
             "deleted",
             logging.DEBUG,
             "deleted %s: %s",

@@ -1,8 +1,7 @@
 """The active half: drains sessions into their files, and completes them.
 
-Only who holds the worker's I/O lock is in here, so one thread at a time. A fault leaves
-what was not written where it is, in order, to be tried again at the next flush; it never
-leaves this room as an exception.
+Only the thread that holds the worker's I/O lock runs this code. A fault leaves what was
+not written where it is, in order, to be retried at the next flush; it never propagates.
 """
 
 from __future__ import annotations
@@ -11,24 +10,25 @@ import errno
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
 
-from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import FULL, Counters
-from streaming_logger._config.watch import Settings
-from streaming_logger._disk.owner import OwnerFile
-from streaming_logger._disk.store import BusyError, QuarantinedError, Removal, Store
-from streaming_logger._events.event_log import Door
+from streaming_logger._base.stats import FULL
+from streaming_logger._context import Context
+from streaming_logger._disk.store import BusyError, DeleteResult, ForeignFileError
 from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._write.open_files import OpenFiles
 
 __all__ = ["Flusher"]
 
-#: Sessions looked at between two chances for an order.
-_SLICE = 64
-#: A file that somebody else holds is tried again after so long, then twice as long, ...
+#: Sessions in a slice. The worker takes the GIL back after each system call within 5 us, sooner than a
+#: thread that waits for the GIL wakes up; so a stream's thread waits for the end of a slice at the worst.
+_SLICE = 32
+#: Sessions looked at, without a system call, between two chances for a job.
+_EXAMINED = 1024
+#: The slices of a flush are spread over this share of the flush interval.
+_SPREAD = 0.5
+#: A file that is locked by somebody else is retried after so long, then twice as long, ...
 _FIRST_RETRY_SECONDS = 0.02
 #: ... and so often when the process ends: 2 s.
 _LAST_TRIES = 100
@@ -36,35 +36,29 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Flusher:
-    """The worker's hands on active sessions.
+    """Writes and completes sessions.
 
-    `delete_at_completion` is asked at each completion; `disk_full` is told when the disk is.
+    `delete_at_completion` is asked at each completion; `on_disk_full` is called when the disk is.
     """
 
     def __init__(
         self,
+        context: Context,
         table: SessionTable,
-        store: Store,
-        files: OpenFiles,
-        owner: OwnerFile,
-        settings: Settings,
-        counters: Counters,
-        clock: Clock,
-        door: Door,
         *,
         delete_at_completion: Callable[[], bool],
-        disk_full: Callable[[], None],
+        on_disk_full: Callable[[], None],
     ) -> None:
         self._table = table
-        self._store = store
-        self._files = files
-        self._owner = owner
-        self._settings = settings
-        self._counters = counters
-        self._clock = clock
-        self._door = door
+        self.files = OpenFiles(context)
+        self._store = context.store
+        self._owner = context.owner
+        self._settings = context.settings
+        self._counters = context.counters
+        self._clock = context.clock
+        self._events = context.events
         self._delete_at_completion = delete_at_completion
-        self._disk_full = disk_full
+        self._on_disk_full = on_disk_full
         # By session id: ended turns whose text is not in the file yet, in order.
         self._unfinished: dict[str, deque[Completion]] = {}
         # Flushes in a row that met a busy file, and whether this one did.
@@ -74,7 +68,7 @@ class Flusher:
         self._written = 0
         self._total_written = 0
 
-    # -- what the worker is told to do -----------------------------------------------
+    # -- what the worker calls -------------------------------------------------------
 
     @property
     def interval(self) -> float:
@@ -89,31 +83,34 @@ class Flusher:
         """Whether somebody held a file at the last flush."""
         return self._busy_attempts > 0
 
-    def flush(self) -> Iterator[None]:
-        """Writes what waits, session by session, in slices; abandons those that have gone silent."""
-        self._files.look_at_directory()
+    def flush(self) -> Generator[float, None, None]:
+        """Writes what waits, in slices spread over the interval; ends the sessions that are idle for too long.
+
+        Yields the seconds until the next slice.
+        """
         written_before = self._total_written + self._written
         busy_before, self._busy_now = self._busy_attempts, False
+        self.files.check_directory()
         # First the live sessions, then the ended turns: an older turn of a session that is live now
         # stands in the queue by then, so that its text is written first.
-        sessions = iter(list(self._table.live.values()))
+        sessions = list(self._table.live.values())
         self.complete_ended()
         for session_id in list(self._unfinished):
             if session_id in self._unfinished:
                 self._finish(session_id)
-                yield
-        config = self._settings.config
-        patience = float("inf") if config.idle_timeout_minutes is None else config.idle_timeout_minutes * 60
-        now = self._clock.monotonic()
-        while part := list(islice(sessions, _SLICE)):
-            self._flush_slice(part, now)
-            for session in part:
-                if now - session.last_write > patience and not session:
-                    self._end_from_within(session, "abandoned")
-                if not config.enabled:
-                    self._end_from_within(session, "disabled")
-            self._report()
-            yield
+                yield 0.0
+        dirty: list[Session] = []
+        for part in _parts(sessions, _EXAMINED):
+            dirty += [session for session in part if session]
+            self._end_idle(part)
+            yield 0.0
+        pause = _SPREAD * self.interval / (1 + len(dirty) // _SLICE)
+        yield from self._write(dirty, pause)
+        # What began meanwhile need not wait for the next flush.
+        begun = set(dirty)
+        dirty = [session for session in self._table.live.copy().values() if session and session not in begun]
+        self.complete_ended()
+        yield from self._write(dirty, pause)
         self._busy_attempts = busy_before + 1 if self._busy_now else 0
         self._report(flushes=1)
         if self._total_written > written_before:
@@ -126,14 +123,12 @@ class Flusher:
 
     def complete_ended(self) -> None:
         """Drains the sessions that no writer can reach any more, closes their files, forgets them."""
-        must_verify, self._files.suspect = self._files.suspect, True
         queue = self._table.end_queue
         while queue:
             completion = queue[0]  # taken out below: a worker that dies in between must not lose it
             self._unfinished.setdefault(completion.session_id, deque()).append(completion)
             queue.popleft()
             self._finish(completion.session_id)
-        self._files.suspect = must_verify
         self._report()
 
     def release(self) -> None:
@@ -166,41 +161,69 @@ class Flusher:
 
     # -- one session -----------------------------------------------------------------
 
-    def _flush_slice(self, sessions: list[Session], now: float) -> None:
-        """Writes what some sessions have: in one system call where all is well, else by `_drain`."""
-        unfinished = self._unfinished
-        dirty = [session for session in sessions if session and session.id not in unfinished]
-        if not self._files.suspect:
-            claimed, texts, counts = self._table.claim(dirty)
-            sizes = self._store.append_all([session.file for session in claimed], texts)
-            self._table.settle(claimed, texts, counts, sizes)
-            for session, size in zip(claimed, sizes, strict=True):
-                if size:
-                    session.written += size
-                    session.last_write = now
-            self._written += sum(sizes)
-            dirty = [session for session in dirty if session.sealed]
-        for session in dirty:
-            self._drain(session)
+    def _write(self, sessions: list[Session], pause: float) -> Generator[float, None, None]:
+        """Writes what some sessions have, slice by slice."""
+        for number, part in enumerate(_parts(sessions, _SLICE)):
+            if number:
+                yield pause
+                if self._table.end_queue:
+                    self.complete_ended()
+                self.files.check_directory()
+            self._write_slice(part)
+            self._report()
 
-    def _drain(self, session: Session) -> bool:
+    def _end_idle(self, sessions: list[Session]) -> None:
+        """Completes the sessions that are idle for too long; all of them, when logging was disabled."""
+        config, now = self._settings.config, self._clock.monotonic()
+        timeout = float("inf") if config.idle_timeout_minutes is None else config.idle_timeout_minutes * 60
+        for session in sessions:
+            if now - session.last_write > timeout and not session:
+                self._end_from_within(session, "abandoned")
+            elif not config.enabled:
+                self._end_from_within(session, "disabled")
+
+    def _write_slice(self, sessions: list[Session]) -> None:
+        """Writes what some sessions have: in one system call each where all is well, else by `_drain`."""
+        now = self._clock.monotonic()
+        unfinished, is_verified = self._unfinished, self.files.is_verified
+        dirty = [session for session in sessions if session and session.id not in unfinished]
+        claimed, texts, counts = self._table.next_batches(filter(is_verified, dirty))
+        sizes = self._store.append_all([session.file for session in claimed], texts)
+        self._table.reconcile_all(claimed, texts, counts, sizes)
+        for session, size in zip(claimed, sizes, strict=True):
+            if size:
+                session.written += size
+                session.last_write = now
+        self._written += sum(sizes)
+        observers = self._events.observers
+        if observers.want_text:
+            for session, data, size in zip(claimed, texts, sizes, strict=True):
+                if size:
+                    observers.text(session.id, data[:size])
+        for session in dirty:
+            if session.sealed or not is_verified(session):
+                self._drain(session)
+
+    def _drain(self, session: Session, *, verify: bool = False) -> bool:
         """Writes all that waits; False when a fault left something."""
         table, store = self._table, self._store
         try:
-            file = self._files.of(session)
+            file = self.files.acquire(session, verify=verify)
             while batch := table.next_batch(session):
                 size = store.append(file, batch)
-                table.written(session, batch, size)
+                table.reconcile(session, batch, size)
                 session.written += size
                 self._written += size
-        except (BusyError, QuarantinedError, OSError, MemoryError) as error:
+                if self._events.observers.want_text:
+                    self._events.observers.text(session.id, b"".join(batch)[:size])
+        except (BusyError, ForeignFileError, OSError, MemoryError) as error:
             self._failed(session, error)
             return False
         finally:
             session.last_write = self._clock.monotonic()
         if session.attempts:
             session.attempts = 0
-            self._door.recovered("write", "the disk takes text again")
+            self._events.clear("write", "writes recovered")
         return True
 
     def _failed(self, session: Session, error: Exception) -> None:
@@ -209,18 +232,20 @@ class Flusher:
             self._busy_now = True
             self._busy_attempts = self._busy_attempts or 1
             if session.attempts < 8:
-                return  # a sweeper's microseconds are no error; a lock held for good is
-            text = "somebody holds its lock"
+                return  # a sweeper holds a lock for microseconds: no error; a lock held for good is
+            text = "locked by another process"
         else:
             text = str(error)
         if isinstance(error, OSError):
             if error.errno == errno.EBADF:
-                self._files.drop(session)
+                self.files.close(session)
             elif error.errno in _DISK_FULL:
-                self._disk_full()
+                self._on_disk_full()
         self._counters.add(write_errors=1)
-        kind = "quarantine" if isinstance(error, QuarantinedError) else "write"
-        self._door.error(kind, "cannot write %s, the text waits in memory: %s", session.name, text, session=session.id)
+        kind = "quarantine" if isinstance(error, ForeignFileError) else "write"
+        self._events.report(
+            kind, "cannot write %s, its text stays in memory: %s", session.name, text, session=session.id
+        )
 
     # -- completion ------------------------------------------------------------------
 
@@ -237,14 +262,14 @@ class Flusher:
         if session is None or session.completed:
             return True  # a place in the queue, or a turn that two threads ended at once
         self._table.remove(session)  # its caller may have been interrupted before that
-        if session and not self._drain(session):
+        if session and not self._drain(session, verify=True):
             # It stays, and is tried at each flush; charged like all that is buffered. Where not even
             # the marker of what was dropped finds memory, there is nothing to keep.
             self._table.seal(session)
             if self._table.freeze_gaps(session):
                 return False
         session.completed = True
-        if session.dropped:
+        if session.dropped_chars:
             self._report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         deleted = False
@@ -252,15 +277,15 @@ class Flusher:
             deleted = self._close(session, completion, age)
         except OSError as error:
             self._counters.add(write_errors=1)
-            self._door.error("completion", "completing %s: %s", name, error, session=session.id)
-            self._files.drop(session)
+            self._events.report("completion", "completing %s: %s", name, error, session=session.id)
+            self.files.close(session)
         self._owner.discard(name)
         self._count()  # before anybody who waits for the completion goes on
         if completion.cause == "abandoned":
             self._counters.add(sessions_abandoned=1)
         elif completion.cause != "released":
             self._counters.add(sessions_completed=1)
-        self._door.record(
+        self._events.emit(
             completion.cause if completion.cause in ("abandoned", "released") else "completed",
             logging.DEBUG,
             "%s %s: %d bytes%s",
@@ -277,38 +302,38 @@ class Flusher:
         )
         return True
 
-    def _close(self, session: Session, completion: Completion, silent: float) -> bool:
+    def _close(self, session: Session, completion: Completion, idle: float) -> bool:
         """Closes the file, or deletes it where that is the rule; whether it did."""
         config = self._settings.config
         released = completion.cause == "released"
-        trouble = completion.outcome != "completed" and not released
-        if not released and self._delete_at_completion() and not (trouble and config.keeps_trouble):
-            file = self._files.give(session)
+        failed = completion.outcome != "completed" and not released
+        if not released and self._delete_at_completion() and not (failed and config.keeps_failed):
+            file = self.files.detach(session)
             if file is not None:
                 how, size = self._store.delete_completed(session.name, file)
             else:  # parked
-                how, size = self._store.delete_if(session.name, lambda fd, found: True)
-            if how is Removal.DELETED:
+                how, size = self._store.delete_if(session.name, lambda claim: True)
+            if how is DeleteResult.DELETED:
                 self._counters.deleted("immediate", 1, size)
-                self._door.ledger.note(
-                    self._clock.wall(), "deleted", session=session.id, file=session.name, bytes=size, reason="immediate"
+                self._events.emit(
+                    "deleted", 0, "", session=session.id, file=session.name, bytes=size, reason="immediate"
                 )
-            return how is Removal.DELETED
+            return how is DeleteResult.DELETED
         # The debugging window of a stream that stalled begins at its end, not at its last word.
-        if session.written and silent > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
+        if session.written and idle > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
             self._store.directory.touch(session.name)
-        if session.written and (trouble or config.durability == "completed"):
-            file = self._files.of(session)  # again, if it was parked
-            if trouble:
+        if session.written and (failed or config.durability == "completed"):
+            file = self.files.acquire(session)  # again, if it was parked
+            if failed:
                 self._store.mark(file, completion.outcome)
             if config.durability == "completed":
                 self._store.sync(file)
-        self._files.drop(session)
+        self.files.close(session)
         return False
 
     def _forget(self, completion: Completion) -> None:
         if completion.session is not None:
-            self._files.drop(completion.session)
+            self.files.close(completion.session)
         if completion.done is not None:
             completion.done.set()
 
@@ -334,17 +359,23 @@ class Flusher:
         self._count(**more)
         if self._table.drops_reported < self._counters.dropped_characters.get(FULL, 0):
             for session in [*self._table.live.copy().values(), *self.unfinished()]:
-                if session.dropped:
+                if session.dropped_chars:
                     self._report_drops(session, FULL)
-        self._door.ledger.write()
+        self._events.observers.batch()
 
     def _report_drops(self, session: Session, reason: str) -> None:
-        characters = session.dropped
+        characters = session.dropped_chars
         if not characters:
             return
-        session.dropped -= characters  # a writer may have added to it
+        session.dropped_chars -= characters  # a writer may have added to it
         if reason == FULL:
             self._table.drops_reported += characters
         lost = {"session": session.id, "characters": characters, "reason": reason}
-        self._door.ledger.note(self._clock.wall(), "dropped", **lost)
-        self._door.error("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)
+        self._events.emit("dropped", 0, "", **lost)
+        self._events.report("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)
+
+
+def _parts(sessions: list[Session], size: int) -> Iterator[list[Session]]:
+    """The sessions in slices."""
+    for start in range(0, len(sessions), size):
+        yield sessions[start : start + size]

@@ -1,6 +1,6 @@
-"""The open files of active sessions: opened when needed, looked after, parked when there are too many.
+"""The open files of active sessions: opened when needed, verified, parked when there are too many.
 
-Only who holds the worker's I/O lock is in here, so one thread at a time.
+Only the thread that holds the worker's I/O lock runs this code.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ import contextlib
 import errno
 from heapq import nsmallest
 
-from streaming_logger._base.clock import Clock
-from streaming_logger._base.stats import Counters
-from streaming_logger._config.watch import Settings
-from streaming_logger._disk.owner import OwnerFile
-from streaming_logger._disk.store import OpenFile, Store
-from streaming_logger._events.event_log import Door
+from streaming_logger._context import Context
+from streaming_logger._disk.store import OpenFile
 from streaming_logger._memory.session import Session
 
 try:
@@ -24,80 +20,86 @@ except ImportError:  # Windows
 
 __all__ = ["OpenFiles"]
 
-#: A directory changed so recently may change again within its time stamp's grain.
+#: A directory changed so recently may change again within its timestamp's granularity.
 _GRAIN_NS = 20_000_000
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
 class OpenFiles:
-    """Which sessions have their file open, and that it still is the file of that name."""
+    """Which sessions have their file open, and whether it still is the file of that name."""
 
-    def __init__(
-        self, store: Store, owner: OwnerFile, settings: Settings, counters: Counters, clock: Clock, door: Door
-    ) -> None:
-        self._store = store
-        self._owner = owner
-        self._settings = settings
-        self._counters = counters
-        self._clock = clock
-        self._door = door
+    def __init__(self, context: Context) -> None:
+        self._store = context.store
+        self._owner = context.owner
+        self._settings = context.settings
+        self._counters = context.counters
+        self._clock = context.clock
+        self._events = context.events
         self._open: set[Session] = set()
-        # The directory's time stamp at the last flush; None: it does not tell.
+        # The directory's timestamp at the last check; None: it does not tell.
         self._seen: int | None = None
-        self.suspect = True
-        """Names in the directory came or went: each file is looked at before it is written."""
+        # Raised when names in the directory came or went. A file that was verified under an
+        # older number is verified again before it is written.
+        self._version = 1
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def of(self, session: Session) -> OpenFile:
-        """The session's open file, which is the one that its name leads to. Raises as `Store.open`."""
+    def is_verified(self, session: Session) -> bool:
+        """Whether the session's file is open, and its name led to it when names last changed."""
         file = session.file
-        if file is not None and (self.suspect or file.generation != self._store.directory.generation):
-            name = session.name
-            if self._store.still_there(name, file):
-                return file
-            self.drop(session)
-            self._counters.add(files_reopened=1)
-            self._door.error(
-                "file gone", "%s was removed or renamed while open; a new file goes on", name, session=session.id
-            )
-            file = None
-        if file is None:
-            file = self._opened(session)
-        return file
+        return file is not None and file.verified == self._version
 
-    def drop(self, session: Session) -> None:
+    def acquire(self, session: Session, *, verify: bool = False) -> OpenFile:
+        """The session's open file, to which its name leads. Raises as `Store.open`."""
+        file = session.file
+        if file is None:
+            return self._opened(session)
+        if not verify and file.verified == self._version and file.generation == self._store.directory.generation:
+            return file
+        name, version = session.name, self._version
+        if self._store.still_there(name, file):
+            file.verified = version
+            return file
+        self.close(session)
+        self._counters.add(files_reopened=1)
+        self._events.report(
+            "file gone", "%s was removed or renamed while open; writing to a new file", name, session=session.id
+        )
+        return self._opened(session)
+
+    def close(self, session: Session) -> None:
         """Closes a session's file, if it is open."""
-        file = self.give(session)
+        file = self.detach(session)
         if file is not None:
             self._store.close(file)
 
-    def give(self, session: Session) -> OpenFile | None:
+    def detach(self, session: Session) -> OpenFile | None:
         """Hands over a session's open file; the caller closes it."""
         file, session.file = session.file, None
         self._open.discard(session)
         return file
 
-    def look_at_directory(self) -> None:
-        """Once a flush: notices a directory, or names in it, that somebody removed, renamed or replaced."""
+    def check_directory(self) -> None:
+        """Notices a directory, or names in it, that somebody removed, renamed or replaced."""
         directory = self._store.directory
         try:
-            if directory.lost():
-                self.suspect = True
+            if directory.is_stale():
+                self._version += 1
                 if not self._settings.config.enabled:
                     return  # nothing is logged, so no directory is made
-                directory.replaced()
+                directory.invalidate()
                 directory.open()
                 self._seen = None
             changed = directory.changed_at()
             self._owner.check()
         except OSError as error:
-            self.suspect = True
+            self._version += 1
             self._counters.add(write_errors=1)
-            self._door.error("directory", "%s: %s", directory.path, error)
+            self._events.report("directory", "%s: %s", directory.path, error)
             return
-        self.suspect = changed != self._seen
+        if changed != self._seen:
+            self._version += 1
         recent = abs(self._clock.wall() * 1e9 - changed) < _GRAIN_NS
         self._seen = None if recent else changed
 
@@ -116,6 +118,7 @@ class OpenFiles:
                 raise
             self._park(1 + len(self._open) // 4)
             file = self._store.open(session.name)
+        file.verified = self._version
         session.file = file
         self._open.add(session)
         return file
@@ -124,7 +127,7 @@ class OpenFiles:
         """Closes the least recently written files; their sessions stay active by the owner file."""
         for session in nsmallest(count, self._open, key=lambda session: session.last_write):
             self._owner.add(session.name)  # first: an OSError leaves the file open and locked
-            self.drop(session)
+            self.close(session)
 
     @property
     def _limit(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._config.schema import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
-from streaming_logger.cli._place import DEFAULT_FILE, UsageError
+from streaming_logger.cli._target import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
 
@@ -85,7 +85,7 @@ def _sources(path: Path) -> list[str]:
 def remarks(config: Config) -> list[str]:
     """Settings that are allowed together, and hardly meant."""
     found = []
-    retention, trouble = config.file_retention_minutes, config.trouble_retention_minutes
+    retention, trouble = config.file_retention_minutes, config.failed_retention_minutes
     if not config.time_based_cleanup:
         found.append(
             "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
@@ -95,7 +95,7 @@ def remarks(config: Config) -> list[str]:
         if hours is not None and retention > hours * 60:
             found.append("max_session_age_hours is shorter than file_retention_minutes, and wins")
         if trouble is not None and trouble < retention:
-            found.append("trouble_retention_minutes is shorter than file_retention_minutes, and has no effect")
+            found.append("failed_retention_minutes is shorter than file_retention_minutes, and has no effect")
         if 0 < retention * 60 < config.cleanup_interval_seconds:
             found.append("cleanup_interval_seconds is longer than the retention: files stay until the next sweep")
     elif config.max_session_age_hours is None and config.max_directory_mb is None:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
+from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._place import Place, find_place
+from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import duration, one_line, size, wrapped
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, note, print_json_lines
-from streaming_logger.cli._view import IN_USE, ORPHANED, Session, look
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
+from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, scan
 
 __all__ = ["VERBS"]
 
@@ -45,19 +46,19 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
+    target = find_target(args.dir, args.config).must_exist()
     # First: looking at the sessions removes what dead owners left.
-    owners = _system.owners(place.directory)
-    sessions = look(place)
+    owners = _system.owners(target.directory)
+    sessions = scan(target)
     findings = [
-        *_configuration(place),
-        *_directory(place),
-        *_room(place, sessions),
-        *_file_system(place),
-        *_files(place, sessions),
+        *_configuration(target),
+        *_directory(target),
+        *_room(target, sessions),
+        *_file_system(target),
+        *_files(target, sessions),
         *_workers(owners, sessions),
-        *_sessions(place, sessions),
-        *_recently(place),
+        *_sessions(target, sessions),
+        *_recently(target),
     ]
     if args.json:
         print_json_lines(findings)
@@ -66,7 +67,7 @@ def _doctor(args: Namespace) -> int:
             _print(finding)
         troubles = sum(finding.level == "trouble" for finding in findings)
         note(f"{troubles} found to be trouble" if troubles else "no trouble found")
-    return FOUND_TROUBLE if any(finding.level == "trouble" for finding in findings) else OK
+    return FOUND_PROBLEMS if any(finding.level == "trouble" for finding in findings) else OK
 
 
 def _print(finding: Finding) -> None:
@@ -81,42 +82,42 @@ def _print(finding: Finding) -> None:
 # -- the checks ----------------------------------------------------------------------
 
 
-def _configuration(place: Place) -> Iterator[Finding]:
-    if place.configured:
-        yield Finding("ok", f"configuration {place.config_file}")
+def _configuration(target: Target) -> Iterator[Finding]:
+    if target.configured:
+        yield Finding("ok", f"configuration {target.config_file}")
     else:
         yield Finding(
             "note",
-            f"there is no {place.config_file} here; the rules without one are assumed",
+            f"there is no {target.config_file} here; the rules without one are assumed",
             "name the server's by --config",
         )
-    for remark in remarks(place.config) if place.configured else ():
+    for remark in remarks(target.config) if target.configured else ():
         yield Finding("note", remark)
 
 
-def _directory(place: Place) -> Iterator[Finding]:
-    found = os.stat(place.path)
+def _directory(target: Target) -> Iterator[Finding]:
+    found = os.stat(target.path)
     me = os.geteuid() if hasattr(os, "geteuid") else found.st_uid
     fine = True
     if found.st_uid != me:
         fine = False
         yield Finding(
             "note" if me == 0 else "trouble",
-            f"{place.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it"
+            f"{target.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it"
             f"{'' if me == 0 else ', and you cannot see what it holds'}",
             f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ...",
         )
     if found.st_mode & stat.S_IWOTH:
         fine = False
-        yield Finding("trouble", "the directory is world-writable: servers refuse it", f"chmod o-w {place.path}")
+        yield Finding("trouble", "the directory is world-writable: servers refuse it", f"chmod o-w {target.path}")
     elif stat.S_IMODE(found.st_mode) & 0o077:
         fine = False
         yield Finding(
             "note",
             f"others can look into the directory (mode {stat.S_IMODE(found.st_mode):04o}); the files are private",
-            f"chmod 700 {place.path} unless that is meant",
+            f"chmod 700 {target.path} unless that is meant",
         )
-    if not place.ours:
+    if not target.managed:
         fine = False
         yield Finding(
             "trouble",
@@ -124,12 +125,12 @@ def _directory(place: Place) -> Iterator[Finding]:
             "is it the right directory? If it held other *.log files before, move them away, or set adopt to true",
         )
     if fine:
-        yield Finding("ok", f"directory {place.path}, private and ours")
+        yield Finding("ok", f"directory {target.path}, private and ours")
 
 
-def _room(place: Place, sessions: list[Session]) -> Iterator[Finding]:
-    free = place.directory.free_bytes()
-    least, limit = place.config.min_free_disk_mb, place.config.max_directory_mb
+def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
+    free = target.directory.free_bytes()
+    least, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
     used = sum(session.size for session in sessions)
     if free is not None and least is not None and free < least * _MB * 1.5:
         level = "trouble" if free < least * _MB else "note"
@@ -146,14 +147,14 @@ def _room(place: Place, sessions: list[Session]) -> Iterator[Finding]:
             f"the sessions take {size(used)} bytes, max_directory_mb is {limit:g}",
             "the next sweep deletes the oldest; when all are active or pinned, nothing can go",
         )
-    inodes = _system.free_inodes(place.path)
+    inodes = _system.free_inodes(target.path)
     if inodes is not None and inodes < 10_000:
         yield Finding("trouble", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
 
 
-def _file_system(place: Place) -> Iterator[Finding]:
-    kind = _system.file_system(place.path)
-    refusal = _system.flock_refusal(place.directory)
+def _file_system(target: Target) -> Iterator[Finding]:
+    kind = _system.file_system(target.path)
+    refusal = _system.flock_refusal(target.directory)
     if refusal:
         yield Finding(
             "trouble",
@@ -170,10 +171,10 @@ def _file_system(place: Place) -> Iterator[Finding]:
         yield Finding("ok", f"file system {kind}, flock works")
 
 
-def _files(place: Place, sessions: list[Session]) -> Iterator[Finding]:
+def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     known = {session.file for session in sessions}
     strays, planted, open_ones = [], [], []
-    with place.directory.scan() as entries:
+    with target.directory.scan() as entries:
         for entry in entries:
             if entry.name in known:
                 if entry.stat(follow_symlinks=False).st_mode & 0o077:
@@ -234,7 +235,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
         )
 
 
-def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
+def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     orphaned = [session.file for session in sessions if session.state == ORPHANED]
     if orphaned:
         yield Finding(
@@ -242,9 +243,9 @@ def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(orphaned)} orphaned: a process ended without completing it",
             "was it killed (dmesg, OOM)? The last flush interval's text may be missing; it is swept in its time",
         )
-    patience = place.config.idle_timeout_minutes
+    patience = target.config.idle_timeout_minutes
     if patience is not None:
-        late = 60 * patience + max(60.0, 5 * place.config.flush_interval_seconds)
+        late = 60 * patience + max(60.0, 5 * target.config.flush_interval_seconds)
         silent = [session.file for session in sessions if session.state in IN_USE and session.idle > late]
         if silent:
             yield Finding(
@@ -252,8 +253,13 @@ def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
                 f"{_some(silent)} active, but silent for longer than idle_timeout_minutes ({patience:g})",
                 "its process hangs or is stopped, or its worker cannot write: see that server's log and health()",
             )
-    grace = 60 + 3 * place.config.cleanup_interval_seconds
-    overdue = [s.file for s in sessions if s.swept_in == 0 and s.idle - _limit(place, s) > grace]
+    grace = 60 + 3 * target.config.cleanup_interval_seconds
+    policy = Policy.of(target.config)
+    overdue = [
+        s.file
+        for s in sessions
+        if s.swept_in == 0 and s.idle - (policy.limit(failed=not ended_well(s.state))[0] or 0.0) > grace
+    ]
     if overdue:
         yield Finding(
             "trouble",
@@ -265,20 +271,12 @@ def _sessions(place: Place, sessions: list[Session]) -> Iterator[Finding]:
         yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
 
 
-def _limit(place: Place, session: Session) -> float:
-    """The age at which the rule that sweeps a session holds."""
-    if session.swept_by == "max_age":
-        return 3600 * (place.config.max_session_age_hours or 0.0)
-    trouble = 0.0 if session.state == "completed" else place.config.trouble_seconds
-    return max(place.config.retention_seconds or 0.0, trouble)
-
-
-def _recently(place: Place) -> Iterator[Finding]:
+def _recently(target: Target) -> Iterator[Finding]:
     """What the ledger says of the last hour."""
     counts: Counter[str] = Counter()
     last: dict[str, str] = {}
     try:
-        for event in read_events(place.directory):
+        for event in read_events(target.directory):
             at, kind = event["at"], event["event"]
             if time.time() - at < _RECENT_SECONDS:
                 counts[kind] += whole(event.get("characters")) if kind == "dropped" else 1

@@ -17,12 +17,12 @@ from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._events import read_events
-from streaming_logger.cli._place import Place, UsageError, find_place
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
 from streaming_logger.cli._statx import lstat
+from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import duration, one_line, size
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, count, note
-from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, look
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note
+from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, scan
 
 __all__ = ["VERBS"]
 
@@ -46,9 +46,9 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _follow(args: Namespace) -> int:
-    place = find_place(args.dir, args.config)
-    name = _name(args, place)
-    directory = place.directory
+    target = find_target(args.dir, args.config)
+    name = _name(args, target)
+    directory = target.directory
     with closing(Activity(directory)) as activity:
         follower = _Follower(directory, name, activity, args)
         try:
@@ -60,17 +60,17 @@ def _follow(args: Namespace) -> int:
             follower.close()
 
 
-def _name(args: Namespace, place: Place) -> str:
+def _name(args: Namespace, target: Target) -> str:
     """The file to follow; the first one to come where there is none yet."""
     if args.id is None and not args.latest:
         raise UsageError("follow needs an ID or --latest")
     waiting = False
     while True:
-        sessions = look(place) if place.path.is_dir() else []
+        sessions = scan(target) if target.path.is_dir() else []
         if args.id is not None:
             session = find(sessions, args.id)
             if session is None:
-                note(f"waiting for session {one_line(args.id)} in {place.path}")
+                note(f"waiting for session {one_line(args.id)} in {target.path}")
                 return file_name_of(args.id)
             return session.file
         session = _latest(sessions)
@@ -78,7 +78,7 @@ def _name(args: Namespace, place: Place) -> str:
             note(f"following {one_line(session.id)}")
             return session.file
         if not waiting:
-            note(f"waiting for a session in {place.path}")
+            note(f"waiting for a session in {target.path}")
             waiting = True
         time.sleep(_LOOK_SECONDS)
 
@@ -212,7 +212,7 @@ class _Follower:
             self.printer.say(f"the file was deleted ({one_line(why)})")
             return OK
         self.printer.say(f"{one_line(last)}; the file was deleted ({one_line(why)})", outcome=last)
-        return OK if ended_well(last) else FOUND_TROUBLE
+        return OK if ended_well(last) else FOUND_PROBLEMS
 
     def _tell(self, outcome: str, total: int) -> int:
         text = one_line(outcome)
@@ -221,7 +221,7 @@ class _Follower:
         self.printer.say(
             f"{text}; {size(total)} bytes, followed for {duration(time.time() - self._begun)}", outcome=outcome
         )
-        return OK if ended_well(outcome) else FOUND_TROUBLE
+        return OK if ended_well(outcome) else FOUND_PROBLEMS
 
     def _events(self) -> list[dict[str, Any]]:
         try:

@@ -13,10 +13,10 @@ from typing import Any
 
 from streaming_logger._disk.names import session_id_of
 from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._place import Place, UsageError, find_place
+from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, count, note, print_json, print_json_lines
-from streaming_logger.cli._view import Session, look
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, print_json, print_json_lines
+from streaming_logger.cli._view import Session, scan
 
 __all__ = ["VERBS", "swept"]
 
@@ -52,8 +52,8 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 
 
 def _ls(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
-    sessions = look(place)
+    target = find_target(args.dir, args.config).must_exist()
+    sessions = scan(target)
     if args.prefix:
         sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]
     if args.state:
@@ -67,7 +67,7 @@ def _ls(args: Namespace) -> int:
     if shown:
         print_table(_COLUMNS, [_row(session) for session in shown])
     if sys.stdout.isatty():
-        note(summary(sessions, place))
+        note(summary(sessions, target))
     return OK
 
 
@@ -90,14 +90,14 @@ def swept(session: Session) -> str:
     return f"in {duration(session.swept_in)}" if session.swept_in else f"due ({session.swept_by})"
 
 
-def summary(sessions: list[Session], place: Place) -> str:
+def summary(sessions: list[Session], target: Target) -> str:
     """One line about all of them."""
     states = Counter(one_line(session.state) for session in sessions)
     shown = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     total = size(sum(session.size for session in sessions))
-    text = f"{len(sessions):,} sessions{': ' if shown else ''}{shown}; {total} bytes in {place.path}"
-    if not place.configured:
-        text += f"\nno {place.config_file} here: SWEPT is what holds without one; name the server's by --config"
+    text = f"{len(sessions):,} sessions{': ' if shown else ''}{shown}; {total} bytes in {target.path}"
+    if not target.configured:
+        text += f"\nno {target.config_file} here: SWEPT is what holds without one; name the server's by --config"
     return "\n".join(map(wrapped, text.split("\n")))
 
 
@@ -109,8 +109,8 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 
 def _stats(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
-    sessions = look(place)
+    target = find_target(args.dir, args.config).must_exist()
+    sessions = scan(target)
     now = time.time()
     states: dict[str, dict[str, int]] = {}
     for session in sessions:
@@ -118,14 +118,14 @@ def _stats(args: Namespace) -> int:
         of["sessions"] += 1
         of["bytes"] += session.size
     numbers = {
-        "directory": str(place.path),
+        "directory": str(target.path),
         "sessions": len(sessions),
         "bytes": sum(session.size for session in sessions),
         "pinned": sum(session.pinned for session in sessions),
         "oldest_seconds": max((session.idle for session in sessions), default=None),
         "states": states,
-        "free_bytes": shutil.disk_usage(place.path).free,
-        "ledger": _ledger_totals(_events(place), now),
+        "free_bytes": shutil.disk_usage(target.path).free,
+        "ledger": _ledger_totals(_events(target), now),
     }
     if args.json:
         print_json(numbers)
@@ -204,8 +204,8 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 
 def _history(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
-    events: Iterable[dict[str, Any]] = _events(place)
+    target = find_target(args.dir, args.config).must_exist()
+    events: Iterable[dict[str, Any]] = _events(target)
     if args.id is not None:
         events = _of_one(list(events), args.id)
     # Sorted: two processes may append their lines the other way round.
@@ -218,13 +218,13 @@ def _history(args: Namespace) -> int:
             print_table((Column("WHEN"), Column("EVENT"), Column("DETAILS"), Column("SESSION")), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
-        return FOUND_TROUBLE
+        return FOUND_PROBLEMS
     return OK
 
 
-def _events(place: Place) -> Iterable[dict[str, Any]]:
+def _events(target: Target) -> Iterable[dict[str, Any]]:
     try:
-        yield from read_events(place.directory)
+        yield from read_events(target.directory)
     except OSError as error:
         raise UsageError(f"the ledger cannot be read: {error}") from error
 

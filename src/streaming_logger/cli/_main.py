@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger.cli import _check, _doctor, _follow, _keep, _list, _read, _top
-from streaming_logger.cli._place import UsageError
+from streaming_logger.cli._target import UsageError
 from streaming_logger.cli._verb import OK, USAGE, Verb
 
 __all__ = ["VERBS", "main", "table"]

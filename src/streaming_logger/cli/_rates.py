@@ -31,7 +31,7 @@ class Active:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Snapshot:
     """The directory at one moment."""
 
     sessions: list[Active]
@@ -64,7 +64,7 @@ class Rates:
     def close(self) -> None:
         self._activity.close()
 
-    def look(self) -> Look:
+    def scan(self) -> Snapshot:
         self._activity.refresh()
         now, wall = time.monotonic(), time.time()
         sizes = {}
@@ -73,7 +73,7 @@ class Rates:
         try:
             found = list(files(self._directory))
         except FileNotFoundError:
-            return Look(sessions=[], ended=0, rate=0.0, unknown=0, gone=True)
+            return Snapshot(sessions=[], ended=0, rate=0.0, unknown=0, gone=True)
         for file in found:
             state = self._activity.of(file.name, file.found)
             if state not in IN_USE:
@@ -87,7 +87,7 @@ class Rates:
         self._ratios = {key: ratio for key, ratio in self._ratios.items() if key in sizes}
         known = [session.rate for session in active if session.rate is not None]
         rate = sum(known) if known or not active else None
-        return Look(sessions=active, ended=ended, unknown=unknown, rate=rate)
+        return Snapshot(sessions=active, ended=ended, unknown=unknown, rate=rate)
 
     def _remembered(self, key: tuple[str, tuple[int, int]], now: float, size: int) -> deque[tuple[float, int]]:
         past = self._sizes.get(key) or deque()

@@ -8,10 +8,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from streaming_logger.cli._place import Place, find_place
+from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import escape, one_line
-from streaming_logger.cli._verb import FOUND_TROUBLE, OK, Verb, as_json, count, note, print_json
-from streaming_logger.cli._view import find, look
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, as_json, count, note, print_json
+from streaming_logger.cli._view import find, scan
 
 __all__ = ["VERBS", "JsonPrinter", "Printer", "no_such_session", "tail_start"]
 
@@ -25,16 +25,16 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 
 def _show(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
-    session = find(look(place), args.id)
+    target = find_target(args.dir, args.config).must_exist()
+    session = find(scan(target), args.id)
     if session is None:
-        return no_such_session(place, args.id)
-    directory = place.directory
+        return no_such_session(target, args.id)
+    directory = target.directory
     try:
         fd = directory.open_file(session.file, os.O_RDONLY)
     except OSError as error:
         note(f"{one_line(session.id)}: {error.strerror}")
-        return FOUND_TROUBLE
+        return FOUND_PROBLEMS
     try:
         start = 0 if args.tail is None else tail_start(fd, args.tail)
         os.lseek(fd, start, os.SEEK_SET)
@@ -51,9 +51,9 @@ def _show(args: Namespace) -> int:
     return OK
 
 
-def no_such_session(place: Place, wanted: str) -> int:
-    note(f"there is no session {one_line(wanted)} in {place.path}; `history {one_line(wanted)}` may know of it")
-    return FOUND_TROUBLE
+def no_such_session(target: Target, wanted: str) -> int:
+    note(f"there is no session {one_line(wanted)} in {target.path}; `history {one_line(wanted)}` may know of it")
+    return FOUND_PROBLEMS
 
 
 def tail_start(fd: int, lines: int) -> int:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from streaming_logger.cli._place import find_place
-from streaming_logger.cli._rates import Active, Look, Rates
+from streaming_logger.cli._rates import Active, Rates, Snapshot
 from streaming_logger.cli._screen import BOLD, RED, REVERSE, Screen
+from streaming_logger.cli._target import find_target
 from streaming_logger.cli._text import Column, age, cut, duration, one_line, plain_table, size
 from streaming_logger.cli._verb import OK, Verb, as_json, count, seconds
 
@@ -52,11 +52,11 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _top(args: Namespace) -> int:
-    place = find_place(args.dir, args.config).must_exist()
-    flush = place.config.flush_interval_seconds
-    rates = Rates(place.directory, stalled_seconds=args.stalled, flush_seconds=flush)
+    target = find_target(args.dir, args.config).must_exist()
+    flush = target.config.flush_interval_seconds
+    rates = Rates(target.directory, stalled_seconds=args.stalled, flush_seconds=flush)
     delay = max(0.1, args.delay)
-    view = _View(args.sort, str(place.path))
+    view = _View(args.sort, str(target.path))
     try:
         if args.json or not sys.stdout.isatty() or not Screen.possible:
             _print_looks(view, rates, delay, args.count or 1, json=args.json)
@@ -71,10 +71,10 @@ def _top(args: Namespace) -> int:
 
 def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: bool) -> None:
     """For a pipe: so many looks, one below the other. The first only makes the second tell rates."""
-    rates.look()
+    rates.scan()
     for number in range(count):
         time.sleep(delay if number else max(delay, rates.first_seconds))
-        look = rates.look()
+        look = rates.scan()
         if json:
             print(as_json(asdict(look)), flush=True)
         else:
@@ -82,7 +82,7 @@ def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: b
 
 
 def _live(view: _View, rates: Rates, delay: float, count: int | None) -> None:
-    look, looks = rates.look(), 1
+    look, looks = rates.scan(), 1
     again = time.monotonic() + min(delay, 1.0)  # rates need two looks: the second comes soon
     with Screen() as screen:
         while True:
@@ -95,7 +95,7 @@ def _live(view: _View, rates: Rates, delay: float, count: int | None) -> None:
             elif time.monotonic() >= again:
                 if count is not None and looks >= count:
                     return
-                look, looks = rates.look(), looks + 1
+                look, looks = rates.scan(), looks + 1
                 again = time.monotonic() + delay
 
 
@@ -113,7 +113,7 @@ class _View:
         elif key == "v":
             self._backwards = not self._backwards
 
-    def title(self, look: Look) -> str:
+    def title(self, look: Snapshot) -> str:
         stalled = sum(session.stalled for session in look.sessions)
         return (
             f"{time.strftime('%H:%M:%S')}  {len(look.sessions):,} active"
@@ -137,7 +137,7 @@ class _View:
             for session in ordered[:limit]
         ]
 
-    def draw(self, look: Look, screen: Screen) -> None:
+    def draw(self, look: Snapshot, screen: Screen) -> None:
         columns, lines = screen.size()
         room = max(1, lines - 4)
         rows = self.rows(look.sessions, room)

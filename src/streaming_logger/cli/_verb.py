@@ -11,7 +11,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
 __all__ = [
-    "FOUND_TROUBLE",
+    "FOUND_PROBLEMS",
     "OK",
     "USAGE",
     "Verb",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 #: Exit codes.
-OK, FOUND_TROUBLE, USAGE = 0, 1, 2
+OK, FOUND_PROBLEMS, USAGE = 0, 1, 2
 
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -79,10 +79,10 @@ def print_json_lines(values: Iterable[object]) -> None:
 
 
 def as_json(value: object, *, indent: int | None = None) -> str:
-    """JSON in ASCII, so that nothing in it can reach the terminal.
+    r"""JSON in ASCII, so that nothing in it can reach the terminal.
 
     >>> print(as_json("\x1b \ud800"))
-    "\\u001b \\\\ud800"
+    "\u001b \\ud800"
     """
     text = json.dumps(value, indent=indent, default=_plain)
     if "\\ud" in text:

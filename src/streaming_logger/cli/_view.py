@@ -14,8 +14,8 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
 from streaming_logger.cli._events import read_events
-from streaming_logger.cli._place import Place, UsageError
 from streaming_logger.cli._statx import Found, lstat
+from streaming_logger.cli._target import Target, UsageError
 
 __all__ = [
     "IN_USE",
@@ -27,7 +27,7 @@ __all__ = [
     "ended_well",
     "files",
     "find",
-    "look",
+    "scan",
 ]
 
 ORPHANED = "orphaned"
@@ -82,9 +82,9 @@ class End(NamedTuple):
 class Ends:
     """What the ledger knows of the files that are still there."""
 
-    def __init__(self, directory: Directory, *, ours: bool) -> None:
+    def __init__(self, directory: Directory, *, managed: bool) -> None:
         self._ends: dict[str, End] = {}
-        self.since = 0.0 if ours else float("inf")
+        self.since = 0.0 if managed else float("inf")
         """Of what ended before it knows nothing; infinite where nobody keeps a ledger."""
         first = None
         try:
@@ -142,14 +142,14 @@ def files(directory: Directory) -> Iterator[File]:
                 yield File(name, id_, found)
 
 
-def look(place: Place) -> list[Session]:
+def scan(target: Target) -> list[Session]:
     """All sessions of the directory, the one that was written last at the end."""
-    directory = place.directory
-    ends = Ends(directory, ours=place.ours)
-    rules = _Rules(place)
-    with directory.looked_at(), closing(Activity(directory)) as activity:
+    directory = target.directory
+    ends = Ends(directory, managed=target.managed)
+    policy = Policy.of(target.config)
+    with directory.opened_readonly(), closing(Activity(directory)) as activity:
         now = time.time()
-        sessions = [_session(file, directory, ends, activity, rules, now) for file in files(directory)]
+        sessions = [_session(file, target, directory, ends, activity, policy, now) for file in files(directory)]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 
@@ -174,45 +174,22 @@ def ended_well(state: str) -> bool:
     return state in (*IN_USE, "completed", "released")
 
 
-class _Rules:
-    """Which rule sweeps a completed file, and at which age."""
-
-    def __init__(self, place: Place) -> None:
-        policy = Policy.of(place.config)
-        self._refusal = "" if place.ours else "not ours"
-        if not place.config.enabled:
-            self._refusal = "disabled"
-        self._well = _first_rule(policy.retention, policy.max_age)
-        kept = policy.retention if policy.retention is None else max(policy.retention, policy.trouble)
-        self._in_trouble = _first_rule(kept, policy.max_age)
-
-    def of(self, age: float, *, trouble: bool) -> tuple[float | None, str]:
-        """In how many seconds which rule holds; None and the reason when none will."""
-        if self._refusal:
-            return None, self._refusal
-        limit, rule = self._in_trouble if trouble else self._well
-        if limit is None:
-            return None, rule
-        return (limit - age if limit > age else 0.0), rule
-
-
-def _first_rule(retention: float | None, max_age: float | None) -> tuple[float | None, str]:
-    if retention is not None and (max_age is None or retention <= max_age):
-        return retention, "retention"
-    return (None, "no rule") if max_age is None else (max_age, "max_age")
-
-
-def _session(file: File, directory: Directory, ends: Ends, activity: Activity, rules: _Rules, now: float) -> Session:
+def _session(
+    file: File, target: Target, directory: Directory, ends: Ends, activity: Activity, policy: Policy, now: float
+) -> Session:
     name, id_, found = file
     mtime, born = found.mtime, found.born
     idle = now - mtime
-    state, trouble = _state(name, found, ends, activity)
+    state, failed = _state(name, found, ends, activity)
     in_use = state in IN_USE
     pinned = found.mode & stat.S_ISVTX != 0
     if pinned or in_use:
         swept_in, swept_by = None, "pinned" if pinned else "active"
+    elif target.refusal:
+        swept_in, swept_by = None, target.refusal
     else:
-        swept_in, swept_by = rules.of(idle, trouble=trouble)
+        limit, swept_by = policy.limit(failed=failed)
+        swept_in = None if limit is None else max(0.0, limit - idle)
     return Session(
         id=id_,
         file=name,
@@ -229,7 +206,7 @@ def _session(file: File, directory: Directory, ends: Ends, activity: Activity, r
 
 
 def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str, bool]:
-    """A session's state, and whether its file is kept as one that ended in trouble."""
+    """A session's state, and whether its file is kept as one that failed."""
     if activity.listed(found):
         return ACTIVE, False
     mtime = found.mtime

@@ -16,7 +16,7 @@ from streaming_logger._config.schema import Config, load
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
 
-__all__ = ["DEFAULT_FILE", "Place", "UsageError", "find_place"]
+__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
 
 DEFAULT_FILE = "logging_config.json"
 
@@ -26,7 +26,7 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Target:
     """One log directory, and the configuration that its servers are taken to have."""
 
     config: Config
@@ -41,20 +41,27 @@ class Place:
         return Directory(self.path, adopt=self.config.adopt)
 
     @property
-    def ours(self) -> bool:
+    def managed(self) -> bool:
         """Whether a streaming logger sweeps this directory."""
         return self.config.adopt or (self.path / PRIVATE).is_dir()
 
-    def must_exist(self) -> Place:
+    @property
+    def refusal(self) -> str:
+        """Why no server sweeps this directory; empty where one does."""
+        if not self.config.enabled:
+            return "disabled"
+        return "" if self.managed else "not managed"
+
+    def must_exist(self) -> Target:
         if not self.path.is_dir():
             raise UsageError(f"there is no directory {self.path}; name it by --dir, or its configuration by --config")
         if not os.access(self.path, os.R_OK | os.X_OK):
-            raise UsageError(f"you may not look into {self.path}; {self.whose()}")
-        if self.whose() and os.geteuid() != 0:
-            print(f"streaming-logger: not all can be seen: {self.whose()}", file=sys.stderr)
+            raise UsageError(f"you may not look into {self.path}; {self.owner_hint()}")
+        if self.owner_hint() and os.geteuid() != 0:
+            print(f"streaming-logger: not all can be seen: {self.owner_hint()}", file=sys.stderr)
         return self
 
-    def whose(self) -> str:
+    def owner_hint(self) -> str:
         """Whose directory it is and what to do, when it is somebody else's; files in it are private."""
         owner = self.path.stat().st_uid
         if not hasattr(os, "geteuid") or owner == os.geteuid():
@@ -62,12 +69,12 @@ class Place:
         return f"{self.path} belongs to user {owner}; as that user: sudo -u '#{owner}' streaming-logger ..."
 
 
-def find_place(directory: str | None, config_file: str | None) -> Place:
+def find_target(directory: str | None, config_file: str | None) -> Target:
     """The directory of `--dir`, else of the configuration in `--config`, else in ./logging_config.json.
 
     Its rules are those of `--config`, else those that its server left in it, else those of
     ./logging_config.json. A relative directory in a configuration is taken from the configuration's
-    own place: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
+    own target: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
     """
     file = Path(config_file or DEFAULT_FILE)
     if config_file is not None and not file.exists():
@@ -78,7 +85,7 @@ def find_place(directory: str | None, config_file: str | None) -> Place:
     else:
         path = Path(directory).absolute()
     if config_file is None and (left := _left_by_server(path)) is not None:
-        return Place(config=left, config_file=path / COPY, configured=True, path=path)
+        return Target(config=left, config_file=path / COPY, configured=True, path=path)
     if directory is not None:
         try:
             config = load(file)
@@ -87,7 +94,7 @@ def find_place(directory: str | None, config_file: str | None) -> Place:
                 raise
             print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
             config = Config()
-    return Place(config=config, config_file=file, configured=file.exists(), path=path)
+    return Target(config=config, config_file=file, configured=file.exists(), path=path)
 
 
 def _left_by_server(path: Path) -> Config | None:

@@ -1,0 +1,96 @@
+"""What watches the streams: observers are told of each event and of each text that was written.
+
+An observer runs on the thread that does the I/O: the worker's, or that of a caller who
+sweeps. It must not call the logger. Its exceptions never reach the stream, and its slowness
+is measured: both are reported, at most once a minute each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+__all__ = ["Event", "Observer", "Observers"]
+
+#: One call of an observer that takes longer delays the flush noticeably, and is reported.
+SLOW_SECONDS = 0.1
+
+
+class Event(NamedTuple):
+    """Something that happened: completed, abandoned, released, deleted, dropped, emergency, ..."""
+
+    at: float
+    """Wall time."""
+    kind: str
+    level: int
+    """Of its log record; 0: it has none."""
+    text: str
+    """The log record's format string, and its arguments."""
+    args: tuple[object, ...]
+    fields: Mapping[str, object]
+    """session, file, bytes, age, outcome, reason, ...: what the event has of them."""
+
+
+class Observer:
+    """Override what you need. `wants_text` is read once, when the observer is added."""
+
+    name = "observer"
+    wants_text = False
+
+    def on_event(self, event: Event) -> None:
+        """Something happened."""
+
+    def on_text(self, session_id: str, data: bytes) -> None:
+        """These bytes were appended to the session's file."""
+
+    def on_batch(self) -> None:
+        """A slice of a flush or sweep is done: a good moment to write what was gathered."""
+
+
+class Observers:
+    """The observers of one logger, called one after the other, each guarded.
+
+    `report(kind, text, *args)` reports a background error, rate-limited by kind.
+    """
+
+    def __init__(self, report: Callable[..., None]) -> None:
+        self._report = report
+        self._all: tuple[Observer, ...] = ()
+        self._text: tuple[Observer, ...] = ()
+        self.seconds: dict[str, float] = {}
+        """Time spent in each observer, by name."""
+
+    def add(self, observer: Observer) -> None:
+        self.seconds.setdefault(observer.name, 0.0)
+        self._all = (*self._all, observer)
+        if observer.wants_text:
+            self._text = (*self._text, observer)
+
+    @property
+    def want_text(self) -> bool:
+        """Whether anybody asks for the text; the flush hands over none otherwise."""
+        return bool(self._text)
+
+    def event(self, event: Event) -> None:
+        for observer in self._all:
+            self._call(observer, observer.on_event, event)
+
+    def text(self, session_id: str, data: bytes) -> None:
+        for observer in self._text:
+            self._call(observer, observer.on_text, session_id, data)
+
+    def batch(self) -> None:
+        for observer in self._all:
+            self._call(observer, observer.on_batch)
+
+    def _call(self, observer: Observer, hook: Callable[..., None], *args: object) -> None:
+        begun = time.perf_counter()
+        try:
+            hook(*args)
+        except Exception as error:  # noqa: BLE001 - an observer never harms the stream
+            self._report(f"observer {observer.name}", "%s failed: %r", observer.name, error)
+        spent = time.perf_counter() - begun
+        self.seconds[observer.name] += spent
+        if spent > SLOW_SECONDS:
+            self._report(f"slow {observer.name}", "%s took %.1f s: flushes are late", observer.name, spent)

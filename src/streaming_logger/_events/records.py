@@ -1,0 +1,86 @@
+"""Log records: the library's events and background errors, given to the stdlib logger `streaming_logger`.
+
+A log handler has a lock, and a signal may interrupt the main thread while it holds that lock.
+If the signal's handler then calls `close()`, which waits for the worker, the worker must not
+wait for the lock. So the worker's records wait in a queue until its I/O is done, and longer
+while a handler's lock is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from streaming_logger._events.observers import Event, Observer
+
+__all__ = ["LogRecords", "log"]
+
+log = logging.getLogger("streaming_logger")
+log.addHandler(logging.NullHandler())
+
+#: Records that wait for a log handler; above that the oldest are discarded.
+_MAX_WAITING = 10_000
+
+
+class LogRecords(Observer):
+    """Makes records. Never raises, even if one of the application's log handlers does."""
+
+    name = "log records"
+
+    def __init__(self) -> None:
+        self.is_deferred: Callable[[], bool] = lambda: False
+        """Whether this thread does I/O now: its records wait for `deliver_waiting`."""
+        self._waiting: deque[tuple[int, str, tuple[object, ...], Mapping[str, object]]] = deque(maxlen=_MAX_WAITING)
+
+    def on_event(self, event: Event) -> None:
+        self.log(event.level, event.text, event.args, event.fields)
+
+    def log(self, level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
+        """One record, now or when the I/O is done; none for level 0."""
+        if not level or not log.isEnabledFor(level):
+            return
+        if self.is_deferred():
+            self._waiting.append((level, text, args, extra))
+        else:
+            _log(level, text, args, extra)
+
+    def deliver_waiting(self, *, block: bool) -> None:
+        """Gives the waiting records to the log handlers; without `block` only while no handler's lock is taken."""
+        while self._waiting:
+            with contextlib.ExitStack() as locks:
+                if not block and not all(map(locks.enter_context, map(_tried, _handler_locks()))):
+                    return
+                try:
+                    level, text, args, extra = self._waiting.popleft()
+                except IndexError:  # another thread took it
+                    return
+                _log(level, text, args, extra)
+
+
+def _log(level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
+    with contextlib.suppress(Exception):  # one of the application's handlers raised; there is nobody left to tell
+        log.log(level, text, *args, extra=extra)
+
+
+def _handler_locks() -> Iterator[Any]:
+    """The locks of all handlers that a record of ours reaches."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        for handler in list(logger.handlers):
+            if handler.lock is not None:
+                yield handler.lock
+        logger = logger.parent if logger.propagate else None
+
+
+@contextlib.contextmanager
+def _tried(lock: Any) -> Iterator[bool]:
+    """Takes a lock if it is free; whether it did. For the worker's thread, which no signal handler interrupts."""
+    taken = lock.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            lock.release()

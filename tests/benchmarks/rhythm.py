@@ -1,0 +1,82 @@
+"""Measures of streams at the pace of a model: 50 chunks a second for each session, written in rounds.
+
+Every 20 ms one thread writes one chunk to each session. What is measured is what this costs the
+whole process, and how long a round takes while the worker flushes beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+from peers import Ours, Peer, open_peer
+from text import ids, numbered, verify
+
+__all__ = ["cpu", "rounds_of_writes"]
+
+_ROUND_SECONDS = 0.02
+
+
+class _NoOp(Peer):
+    """Takes each chunk and does nothing with it."""
+
+    def write(self, session: str, chunk: str) -> None:
+        pass
+
+
+def cpu(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, float]:
+    """Nanoseconds of CPU time for each chunk, of all threads, until all is in the files."""
+    names, to = _opened(peer, room, sessions)
+    chunks = numbered(int(seconds / _ROUND_SECONDS))
+    before = time.process_time()
+    _write(to, names, chunks)
+    if isinstance(to, Ours):
+        to.logger.flush()
+    spent = time.process_time() - before
+    _close(to, names, chunks)
+    return {"ns": spent / len(chunks) / sessions * 1e9}
+
+
+def rounds_of_writes(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, float]:
+    """Percentiles in milliseconds of one round of writes over all sessions."""
+    names, to = _opened(peer, room, sessions)
+    chunks = numbered(int(seconds / _ROUND_SECONDS))
+    took = sorted(_write(to, names, chunks))
+    _close(to, names, chunks)
+    return {f"p{p:g}": 1e3 * took[min(len(took) - 1, int(len(took) * p / 100))] for p in (50, 99, 100)}
+
+
+def _opened(peer: str, room: Path, sessions: int) -> tuple[list[str], Peer]:
+    """The names of some sessions, and a peer that has opened their files."""
+    names = ids(sessions)
+    to = _NoOp(room, names) if peer == "no-op" else open_peer(peer, room, names)
+    for name in names:
+        to.write(name, name)
+    if isinstance(to, Ours):
+        to.logger.flush()
+        time.sleep(to.logger.flush_interval)  # the flush that finds new names in the directory verifies each file
+    gc.collect()
+    return names, to
+
+
+def _write(to: Peer, names: list[str], chunks: list[str]) -> list[float]:
+    """Seconds that each round took; one that is late begins at once."""
+    write, clock, took = to.write, time.perf_counter, []
+    due = clock()
+    for chunk in chunks:
+        time.sleep(max(0.0, due - clock()))
+        due += _ROUND_SECONDS
+        begun = clock()
+        for name in names:
+            write(name, chunk)
+        took.append(clock() - begun)
+    return took
+
+
+def _close(to: Peer, names: list[str], chunks: list[str]) -> None:
+    """Ends it, and checks that all arrived."""
+    to.close()
+    if not isinstance(to, _NoOp):
+        for name in names[:: max(1, len(names) // 100)]:
+            verify(to.paths[name], name, chunks, to.end)

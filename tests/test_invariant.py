@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from streaming_logger import Config
 from streaming_logger._disk.store import OpenFile, Store
 from streaming_logger._memory.session import Session, bytes_of
-from streaming_logger._memory.table import LONG_CHUNK, SEAL_AT_OF_FEW
+from streaming_logger._memory.table import LONG_CHUNK, MAX_SEAL_AT
 from streaming_logger.testing import ManualClock, ManualLogger
 
 IDS = st.sampled_from(["a", "b/c", "sess_3"])
@@ -131,7 +131,7 @@ class Lives(RuleBasedStateMachine):
         """What is counted exceeds the setting by no more than the loose chunks that a flush took up."""
         table = self.engine.table
         limit = self.engine.settings.config.max_buffer_mb * 1_000_000
-        assert 0 <= table.used_bytes <= limit + len(self.written) * SEAL_AT_OF_FEW * LONG_CHUNK * 3
+        assert 0 <= table.used_bytes <= limit + len(self.written) * MAX_SEAL_AT * LONG_CHUNK * 3
         assert self.logger.stats().chunks_written == self.number
 
     def teardown(self) -> None:

@@ -145,10 +145,11 @@ def capture_streams(config: Config | None = None) -> Iterator[ManualLogger]:
     {}
     """
     before = _default._published.copy()
-    with ManualLogger(config) as logger:
-        _default._published["default"] = logger
-        try:
-            yield logger
-        finally:
-            _default._published.clear()
-            _default._published.update(before)
+    logger = ManualLogger(config)
+    _default._published["default"] = logger
+    try:
+        yield logger
+    finally:
+        _default._published.clear()
+        _default._published.update(before)
+        logger.close()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import report
-from goals import QUICK, SECTIONS, Sizes, growth
+from goals import OURS, QUICK, SECTIONS, Row, Sizes, growth
 from rounds import Rounds
 
 __all__ = ["main"]
@@ -22,9 +22,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), help="these sections, and no growth")
     parser.add_argument("--rounds", type=int, help="of each measure; 7 is what figures are quoted from")
     parser.add_argument("--directory", type=Path, help="where files are written (default: for temporary files)")
-    parser.add_argument("--readme", action="store_true", help="write the README's tables and its plot of the growth")
+    parser.add_argument("--readme", action="store_true", help="write the README's rows and picture, and RESULTS.md")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table, as for the README, to a file")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the growth as a PNG")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture: all candidates, and the growth")
     options = parser.parse_args()
 
     rounds = Rounds(options.rounds or (1 if options.quick else 7), options.directory)
@@ -40,21 +40,32 @@ def main() -> None:
     print(
         f"{sum(met)} of {len(met)} goals met" + (", but the goals are meant for the full run" if options.quick else "")
     )
-    parts = [f"Medians of {rounds.count} rounds. {head}", report.as_markdown(rows)]
-    if not options.only:
-        by_sessions, by_files = growth(rounds, sizes)
-        parts.append(report.growth_table(by_sessions, by_files))
-        print(parts[-1])
-        if options.plot:
-            report.plot(options.plot, by_sessions, by_files)
-        if options.readme:
-            report.plot(report.README_PLOT, by_sessions, by_files)
-            parts.append(report.README_IMAGE)
-    text = "\n\n".join(parts)
+    text = f"Medians of {rounds.count} rounds. {head}"
+    table = report.as_markdown(rows)
     if options.markdown:
-        options.markdown.write_text(text + "\n", encoding="utf-8")
+        options.markdown.write_text(f"{text}\n\n{table}\n", encoding="utf-8")
+    if options.only:
+        return
+    by_sessions, by_files = growth(rounds, sizes)
+    grown = report.growth_table(by_sessions, by_files)
+    print(grown)
+    if options.plot:
+        report.plot(options.plot, rates(rows), by_sessions, by_files)
     if options.readme:
-        report.write_readme(text)
+        report.plot(report.README_PLOT, rates(rows), by_sessions, by_files)
+        report.write_results(text, table, grown)
+        deciding = report.as_markdown(row for row in rows if row.decides)
+        report.write_readme("\n\n".join([report.README_IMAGE, text, deciding]))
+
+
+def rates(rows: list[Row]) -> dict[str, float]:
+    """Chunks a second by candidate, as the section `throughput` shows them."""
+    found = {}
+    for row in rows:
+        if row.what.startswith("throughput") and row.shown:
+            name = row.what.partition(" against ")[2] or OURS
+            found[name] = float(row.shown.removesuffix("/s").replace(",", ""))
+    return found
 
 
 if __name__ == "__main__":

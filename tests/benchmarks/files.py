@@ -75,7 +75,7 @@ def sweep(candidate: str, room: Path, *, expired: bool, known: bool = False) -> 
         assert done.stdout == b""
     else:
         ours = Ours(room, [])
-        once = partial(ours.logger._engine.sweeper.sweep_at_once, ahead=known)
+        once = partial(ours.logger._engine.sweeper.sweep_at_once, planned=known)
         if known:
             once()
         begun = time.perf_counter()

@@ -36,8 +36,11 @@ class Peer:
             for session in sessions:
                 write(session, chunk)
 
+    def flush(self) -> None:
+        """Returns when every chunk is in its file; nothing where `write` does that."""
+
     def close(self) -> None:
-        """Returns when every chunk is in its file."""
+        """The same, and closes the files."""
 
 
 class Ours(Peer):
@@ -54,6 +57,9 @@ class Ours(Peer):
         self.write = self.logger.write  # type: ignore[method-assign]
         self.sessions = sessions
 
+    def flush(self) -> None:
+        self.logger.flush()
+
     def close(self) -> None:
         for session in self.sessions:
             self.logger.complete_session(session, wait=False)
@@ -69,6 +75,10 @@ class FWrite(Peer):
 
     def write(self, session: str, chunk: str) -> None:
         self.files[session].write(chunk)
+
+    def flush(self) -> None:
+        for file in self.files.values():
+            file.flush()
 
     def close(self) -> None:
         for file in self.files.values():

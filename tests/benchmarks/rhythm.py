@@ -31,8 +31,7 @@ def cpu(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, fl
     chunks = numbered(int(seconds / _ROUND_SECONDS))
     before = time.process_time()
     _write(to, names, chunks)
-    if isinstance(to, Ours):
-        to.logger.flush()
+    to.flush()
     spent = time.process_time() - before
     _close(to, names, chunks)
     return {"ns": spent / len(chunks) / sessions * 1e9}

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import logs
 from streaming_logger._memory.session import Session, encode, marker
-from streaming_logger._memory.table import LONG_CHUNK, SEAL_AT, SEAL_AT_OF_FEW
+from streaming_logger._memory.table import LONG_CHUNK, MAX_SEAL_AT, MIN_SEAL_AT
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -24,26 +24,27 @@ def session_of(logger: ManualLogger, session_id: str) -> Session:
 def test_loose_chunks_are_joined(manual: Make) -> None:
     """64 bytes a chunk become a few: at most 511 stay loose."""
     logger = manual()
-    for _ in range(10 * SEAL_AT_OF_FEW + 5):
+    for _ in range(10 * MAX_SEAL_AT + 5):
         logger.write("s", "ab")
     session = session_of(logger, "s")
-    assert len(session) < SEAL_AT_OF_FEW
-    assert "".join(session.text_buffered()) == "ab" * (10 * SEAL_AT_OF_FEW + 5)
-    assert logger.stats().bytes_buffered == 2 * (10 * SEAL_AT_OF_FEW + 5)
+    assert len(session) < MAX_SEAL_AT
+    assert "".join(session.text_buffered()) == "ab" * (10 * MAX_SEAL_AT + 5)
+    assert logger.stats().bytes_buffered == 2 * (10 * MAX_SEAL_AT + 5)
 
 
-def test_with_many_sessions_fewer_chunks_stay_loose(manual: Make) -> None:
-    """Above 1,000 sessions at most 63 each: it is their sum that must stay small."""
+@pytest.mark.parametrize("sessions", [2_000, 9_000])
+def test_with_many_sessions_fewer_chunks_stay_pending(manual: Make, sessions: int) -> None:
+    """It is their sum that must stay small: half a million, or 63 for each session."""
     logger = manual()
-    for _ in range(200):
-        for number in range(1001):
-            logger.write(f"s{number}", "ab")
-    loose = [len(session) for session in logger._engine.table.live.values()]
-    assert max(loose[1:]) < SEAL_AT_OF_FEW
-    for _ in range(SEAL_AT_OF_FEW):
-        for number in range(1001):
-            logger.write(f"s{number}", "ab")
-    assert max(len(session) for session in logger._engine.table.live.values()) < SEAL_AT
+    names = [f"s{number}" for number in range(sessions)]
+    for name in names:
+        logger.write(name, "ab")
+    logger.flush()  # from here on all know how many they are
+    for _ in range(300):
+        for name in names:
+            logger.write(name, "ab")
+    pending = [len(session) - session.sealed for session in logger._engine.table.live.values()]
+    assert max(pending) < max(MIN_SEAL_AT, 512_000 // sessions)
 
 
 @pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 2 * LONG_CHUNK - 1, 8 * LONG_CHUNK, 999 * LONG_CHUNK])
@@ -52,9 +53,9 @@ def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) 
     logger = manual(max_buffer_mb=1000)
     for number in range(1, 1200):
         logger.write("s", "x" * size)
-        assert number * size - logger._engine.table.used_bytes <= SEAL_AT_OF_FEW * LONG_CHUNK
+        assert number * size - logger._engine.table.used_bytes <= MAX_SEAL_AT * LONG_CHUNK
         session = session_of(logger, "s")
-        assert len(session) - session.sealed < SEAL_AT_OF_FEW
+        assert len(session) - session.sealed < MAX_SEAL_AT
 
 
 def test_seal_that_meets_a_change_begins_again(manual: Make) -> None:
@@ -85,11 +86,11 @@ def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr("streaming_logger._memory.table.encode", no_memory)
-        for _ in range(SEAL_AT_OF_FEW):
+        for _ in range(MAX_SEAL_AT):
             logger.write("s", "x")
     assert logger.stats().write_errors == 1
     logger.advance(2)
-    assert logs(logger.base_dir)["s"] == "x" * SEAL_AT_OF_FEW
+    assert logs(logger.base_dir)["s"] == "x" * MAX_SEAL_AT
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
@@ -196,11 +197,11 @@ def test_million_chunks_cost_linear_time(manual: Make) -> None:
 def test_session_buffers_show_what_waits_in_order(manual: Make) -> None:
     """Blocks first, loose chunks behind, nothing decoded apart."""
     logger = manual()
-    text = "".join(chr(0x4E00 + number) for number in range(SEAL_AT_OF_FEW + 50))
+    text = "".join(chr(0x4E00 + number) for number in range(MAX_SEAL_AT + 50))
     for character in text:
         logger.write("s", character)
     assert "".join(logger.session_buffers["s"]) == text
-    assert re.fullmatch(rf".{{{SEAL_AT_OF_FEW}}}", logger.session_buffers["s"][0])
+    assert re.fullmatch(rf".{{{MAX_SEAL_AT}}}", logger.session_buffers["s"][0])
 
 
 @pytest.mark.parametrize("outcome", ["completed", "error"])

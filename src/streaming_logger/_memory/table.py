@@ -26,13 +26,14 @@ from streaming_logger._base.sync import Guard, OneShotEvent
 from streaming_logger._context import Context
 from streaming_logger._memory.session import Completion, Item, Session, bytes_of, encode
 
-__all__ = ["LONG_CHUNK", "SEAL_AT", "SEAL_AT_OF_FEW", "SessionTable"]
+__all__ = ["LONG_CHUNK", "MAX_SEAL_AT", "MIN_SEAL_AT", "SessionTable"]
 
 #: A session's chunks are sealed into one block when there are so many: 64 bytes a chunk become 9. Sealing is
-#: the slowest that a write can be, so it is done seldom while there are few sessions to hold pending chunks.
-SEAL_AT = 64
-SEAL_AT_OF_FEW = 512
-_FEW = 1000
+#: the slowest that a write can be, and a flush of chunks alone is one system call: so, as long as all sessions
+#: together hold no more than half a million pending chunks, they are sealed seldom.
+MIN_SEAL_AT = 64
+MAX_SEAL_AT = 512
+_PENDING_CHUNKS = 512_000
 #: A chunk counts as one more for each so many characters, lest long ones hide from the bound.
 LONG_CHUNK = 128
 #: A session that holds no more than this may use the last eighth of the memory, so that
@@ -128,7 +129,7 @@ class SessionTable:
         except MemoryError:
             # The chunks stay as they are; the next attempt is at twice as many (faults.md: MemoryError).
             self._counters.add(write_errors=1)
-            session.seal_at = 2 * len(session) + SEAL_AT
+            session.seal_at = 2 * len(session) + MIN_SEAL_AT
         if self.used_bytes >= self._settings.buffer_bytes // 4:
             progress = self.progress
             if self._asked_at != progress:
@@ -338,7 +339,7 @@ class SessionTable:
 
     @property
     def _seal_limit(self) -> int:
-        return SEAL_AT_OF_FEW if len(self.live) <= _FEW else SEAL_AT
+        return min(MAX_SEAL_AT, max(MIN_SEAL_AT, _PENDING_CHUNKS // (len(self.live) or 1)))
 
 
 def _leading_blocks(items: list[Item]) -> list[bytes | memoryview]:

@@ -16,18 +16,18 @@ def test_generated_parts_are_current() -> None:
     assert with_generated_parts(text) == text
 
 
-#: What says something to the log, and the place of the text among its arguments.
-_SAYING = {"say": 1, "record": 2, "error": 1, "recovered": 1}
+#: What logs a record, and the place of the text among its arguments.
+_LOGGING = {"log": 1, "emit": 2, "report": 1, "_report": 1, "clear": 1}
 
 
-def said() -> set[str]:
+def logged() -> set[str]:
     """The lines of the log, as the source has them, with `…` for what varies; those for debugging left out."""
     found = set()
-    for path in (ROOT / "src" / "streaming_logger").glob("*.py"):
+    for path in (ROOT / "src" / "streaming_logger").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SAYING:
-                text = node.args[_SAYING[node.func.attr]]
-                if isinstance(text, ast.Constant) and "logging.DEBUG" not in ast.unparse(node):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
+                text = dict(enumerate(node.args)).get(_LOGGING[node.func.attr])
+                if isinstance(text, ast.Constant) and text.value and "logging.DEBUG" not in ast.unparse(node):
                     found.add(re.sub(r"%[-+.\d]*[a-z]", "…", text.value))
     return found
 
@@ -36,12 +36,12 @@ def test_every_line_of_the_log_is_explained() -> None:
     """The README's table has each of them, word for word, and no other."""
     table = README.read_text().partition("<!-- log lines:")[2].partition("\n\n")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
-    assert {text for row in rows for text in re.findall(r"`(.+?)`(?=<br>|$)", row)} == said()
+    assert {text for row in rows for text in re.findall(r"`(.+?)`(?=<br>|$)", row)} == logged()
 
 
-def test_rooms_that_the_readme_names_exist() -> None:
-    """Every `_room.py` on the way of a chunk is a file of the package."""
-    named = set(re.findall(r"`(_\w+\.py)`", README.read_text()))
+def test_modules_that_the_readme_names_exist() -> None:
+    """Every `_package/module.py` on the way of a chunk is a file of the package."""
+    named = set(re.findall(r"`(_[\w/]+\.py)`", README.read_text()))
     assert named
     assert {name for name in named if not (ROOT / "src" / "streaming_logger" / name).exists()} == set()
 

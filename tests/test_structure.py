@@ -30,11 +30,12 @@ MAY_IMPORT = {
 }
 #: The public modules, and which of one another they may import; any package besides.
 FACE = {
-    "__init__": {"_logger", "_handle", "_default"},
+    "__init__": {"_logger", "_handle", "_default", "_version"},
     "__main__": {"cli"},
     "_default": {"_logger"},
     "_handle": set(),
     "_logger": {"_handle"},
+    "_version": set(),
     "testing": {"_logger", "_default"},
 }
 
@@ -140,3 +141,16 @@ def test_only_the_disk_package_makes_calls_on_files() -> None:
             if isinstance(node, ast.Attribute) and node.attr in calls and ast.unparse(node.value) == "os":
                 callers.add(package_of(path))
     assert callers == {"_disk"}
+
+
+def test_every_lock_is_in_the_table() -> None:
+    """`_base/sync.py` names each file that makes a lock in memory or takes one on a file."""
+    made = set()
+    for path in CORE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node.func)
+                if call in ("allocate_lock", "RLock", "Guard") or call.endswith("directory.lock"):
+                    made.add(str(path.relative_to(PACKAGE)))
+    table = ast.get_docstring(ast.parse((PACKAGE / "_base" / "sync.py").read_text())) or ""
+    assert made - {"_base/sync.py"} == set(re.findall(r"`(_\w+/\w+\.py)`", table))

@@ -6,6 +6,7 @@ from streaming_logger._config.schema import Config
 from streaming_logger._default import get_streaming_logger
 from streaming_logger._handle import SessionHandle
 from streaming_logger._logger import StreamingLogger
+from streaming_logger._version import __version__
 
 __all__ = [
     "Config",
@@ -19,5 +20,6 @@ __all__ = [
     "StreamingLogger",
     "StreamingLoggerError",
     "SweepReport",
+    "__version__",
     "get_streaming_logger",
 ]

@@ -35,7 +35,7 @@ class StreamingLogger:
     """Logs streams of text, one file for each session, without slowing the streams.
 
     `config` is a whole `logging_config.json` as a mapping, or a `Config`; None is the
-    older module's behaviour, deletion at completion. `directory` overrides the setting.
+    older module's behaviour: deletion at completion. `directory` overrides the setting.
     Raises `ConfigError` with all problems, and `DirectoryError` for an unsafe directory.
 
     >>> import tempfile
@@ -80,7 +80,7 @@ class StreamingLogger:
     def write(self, session_id: str | None, chunk: str | None) -> None:
         """Logs one chunk of a session's stream. Never waits, for no lock and no disk.
 
-        None and empty strings are ignored. Raises `TypeError` for anything else that is no string.
+        None and empty strings are ignored. Raises `TypeError` for other non-strings.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -115,7 +115,8 @@ class StreamingLogger:
 
         With `wait` it returns when that is done (after 5 s in any case); without, at once:
         so call it on an event loop. An unknown or completed session is fine. `outcome` is
-        a word for the log. Raises `TypeError` for an id or outcome that is no string.
+        kept in the ledger and, unless it is "completed", with the file. Raises `TypeError`
+        for an id or outcome that is not a string.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -134,7 +135,7 @@ class StreamingLogger:
         if not engine.table.end(session_id, outcome or "completed", "completed", done=done):
             if done is None or not engine.flusher.is_unfinished(session_id):
                 return
-            # Somebody else has ended it: wait for a place in the queue behind that end.
+            # Another caller has ended it: wait for a place in the queue behind that end.
             engine.table.end_queue.append(Completion(session_id, None, "", "", done))
         engine.complete(soon=wait)
         if done is not None and not engine.wait(done):
@@ -143,7 +144,8 @@ class StreamingLogger:
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
         """A context manager that completes the session on every way out.
 
-        Its outcome is "error" when an exception passes. `wait` as in `complete_session`.
+        Its outcome is "error" when an exception passes, "cancelled" for a cancellation, unless
+        `handle.outcome` is set inside the block. `wait` as in `complete_session`.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -261,7 +263,7 @@ class StreamingLogger:
         process.watch(self)
 
     def _use(self, engine: Engine) -> None:
-        # Closes at interpreter exit, and when nobody holds this logger any more.
+        # Closes at interpreter exit, and when this logger is garbage-collected.
         self._finalizer = weakref.finalize(self, engine.close)
         self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
@@ -290,7 +292,7 @@ class StreamingLogger:
             chunk = "".join((chunk,))
         if type(session_id) is not str:
             session_id = "".join((session_id,))
-        # Before the append: once the chunk is accepted, whatever interrupts this, somebody writes it.
+        # Before the append: once the chunk is accepted, whatever interrupts this, it will be written.
         if not engine.closed:
             engine.worker.ensure()
             process.close_with_multiprocessing()

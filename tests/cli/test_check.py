@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> Path:
 def findings(directory: Path, *arguments: str, code: int) -> dict[str, str]:
     """What the doctor finds that is not ok: text and what to do, by level and first word."""
     found = json.loads(run("doctor", "--json", "--dir", directory, *arguments, check=code).stdout)
-    return {finding["text"]: finding["todo"] for finding in found if finding["level"] == "trouble"}
+    return {finding["text"]: finding["todo"] for finding in found if finding["level"] == "problem"}
 
 
 # -- check-config --------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_check_config_says_what_holds_without_a_section(config: Path) -> None:
         ({"failed_retention_minutes": 1}, "failed_retention_minutes is shorter"),
         ({"file_retention_minutes": 0.5}, "cleanup_interval_seconds is longer"),
         ({"file_retention_minutes": None, "max_session_age_hours": None}, "nothing is deleted before"),
-        ({"idle_timeout_minutes": None}, "stays active for ever"),
+        ({"idle_timeout_minutes": None}, "stays active forever"),
     ],
 )
 def test_check_config_remarks_what_is_hardly_meant(config: Path, settings: dict[str, Any], words: str) -> None:
@@ -97,7 +97,7 @@ def test_doctor_finds_no_trouble_beside_a_working_server(config: Path, directory
         server.stream("sess_1", "Hello")
         done = run("doctor")
         assert f"server processes alive: {server.process.pid}" in done.stdout
-    assert "no trouble found" in done.stderr
+    assert "no problems found" in done.stderr
 
 
 def test_doctor_finds_what_a_crash_left(config: Path, directory: Path) -> None:

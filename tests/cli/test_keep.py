@@ -49,7 +49,7 @@ def test_dry_run_says_what_would_go_and_deletes_nothing(directory: Path, tmp_pat
 
 
 def test_dry_run_tells_an_emergency(directory: Path, tmp_path: Path) -> None:
-    """Above max_directory_mb the oldest completed files would go, by rule disk; as they then do."""
+    """Above max_directory_mb the oldest completed files are due, by rule disk; as they then do."""
     configured(tmp_path)
     with Server(directory, max_directory_mb=0.001) as server:
         for number in range(4):

@@ -133,7 +133,7 @@ def test_everything_works_without_rich(directory: Path) -> None:
 def test_number_that_is_none_is_wrong_usage(wrong: str, directory: Path) -> None:
     """And no traceback."""
     directory.mkdir()
-    assert "is no " in run(*wrong.split(), "--dir", directory, check=2).stderr
+    assert "is invalid: expected" in run(*wrong.split(), "--dir", directory, check=2).stderr
 
 
 @pytest.mark.parametrize("verb", ["show", "follow", "pin", "unpin"])

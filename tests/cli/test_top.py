@@ -218,7 +218,7 @@ def test_sentences_are_not_broken_within_a_word(directory: Path) -> None:
     (directory / ".streaming_logger").mkdir(parents=True)
     with terminal(80, 24) as shown:
         shown.enters("doctor", "--dir", directory)
-        screen = shown.shows("no trouble found")
+        screen = shown.shows("no problems found")
         assert "without one are\n           assumed" in screen
         shown.types("clear")
         shown.presses("Enter")

@@ -64,7 +64,7 @@ class Stats:
     files_open: int = 0
     files_parked: int = 0
     files_reopened: int = 0
-    """Files that somebody removed or renamed away under an open session."""
+    """Files that were removed or renamed under an open session."""
     completions_overdue: int = 0
     """Times complete_session(wait=True) gave up waiting and left the rest to the worker."""
     sweeps: int = 0

@@ -1,9 +1,25 @@
-"""Real threads, and how they wait for each other.
+"""Real threads, how they wait for each other, and the table of all locks.
+
+All locks of the library, in the order in which they are taken:
+
+| lock | owner | held by | guards |
+|---|---|---|---|
+| running | `_runtime/worker.py` | the worker thread while it lives | that there is one worker; its deaths |
+| I/O | `_runtime/worker.py` | the thread that does I/O; the worker, as a rule | open files, flusher, owner file |
+| guard | `_memory/table.py` | nobody under the GIL; without one, each step | sessions, end queue, byte counts |
+| guard | `_base/stats.py` | the same | counters |
+| sweep lock | `_sweep/sweeper.py` | one process that sweeps (flock) | the scan plan; that one process sweeps |
+| session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
+| owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
+| ledger file | `_disk/ledger.py` | who renames it at its limit (flock) | its rotation |
+
+A caller never waits for a lock that the worker holds over I/O: it waits for an event, for a
+bounded time. A file's lock is tried, never waited for.
 
 gevent and eventlet replace `_thread`'s functions by their own. The worker must stay a
 real thread all the same: as a greenlet it would stop all others while the disk is slow,
-and a real lock taken inside a greenlet hung gunicorn's workers for ever. So this module
-takes its primitives from a copy of `_thread` that nobody has patched.
+and a real lock taken inside a greenlet hung gunicorn's workers forever. So this module
+takes its primitives from an unpatched copy of `_thread`.
 
 `threading.Event` would do for the events, but its `set()` takes a lock that is not
 reentrant: a signal handler or a GC finalizer that completes a session inside another
@@ -29,7 +45,7 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def _unpatched() -> ModuleType:
-    """A copy of `_thread` as the interpreter makes it, also after somebody patched the module."""
+    """A copy of `_thread` as the interpreter makes it, also after the module was patched."""
     spec = BuiltinImporter.find_spec("_thread")
     if spec is None or spec.loader is None:
         import _thread
@@ -95,7 +111,7 @@ class AutoResetEvent:
         if self._lock.locked():
             try:  # noqa: SIM105 - suppress() is Python code, and takes longer than the rest
                 self._lock.release()
-            except RuntimeError:  # somebody else set it in between
+            except RuntimeError:  # another thread set it in between
                 pass
 
     def wait(self, seconds: float) -> bool:

@@ -45,7 +45,7 @@ class Config:
     """
 
     enabled: bool = _setting(True, _SWITCH, "false: write nothing, sweep nothing")
-    directory: str = _setting("logs/streaming", _TEXT, "where the session files are; taken over at the next start")
+    directory: str = _setting("logs/streaming", _TEXT, "where the session files are; takes effect at the next start")
     flush_interval_seconds: float = _number(2, 0.01, 3600, "how often buffered chunks go to their files")
     cleanup_interval_seconds: float = _number(60, 0.01, 86400, "how often completed files are swept")
     file_retention_minutes: float | None = _number(
@@ -59,23 +59,23 @@ class Config:
         None,
         0,
         5256000,
-        "the same, where longer, for sessions that ended otherwise than completed",
+        "the same, if longer, for sessions with any other outcome than completed",
         null="the same",
     )
     max_session_age_hours: float | None = _number(
         24, 0.001, 876000, "emergency: no completed file outlives this, whatever the retention", null="no limit"
     )
     idle_timeout_minutes: float | None = _number(
-        30, 0.001, 5256000, "an active session without a write for so long is completed as abandoned", null="never"
+        30, 0.001, 5256000, "an active session idle for this long is completed as abandoned", null="never"
     )
     time_based_cleanup: bool = _setting(True, _SWITCH, "false: delete each file at completion")
     max_directory_mb: float | None = _number(
-        None, 0.001, 1e9, "emergency: above this size the oldest completed files go first", null="no limit"
+        None, 0.001, 1e9, "emergency: above this size the oldest completed files are deleted first", null="no limit"
     )
     min_free_disk_mb: float | None = _number(
-        100, 0, 1e9, "emergency: with less free disk the oldest completed files go first", null="never"
+        100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
     )
-    max_buffer_mb: float = _number(64, 0.001, 1e6, "bound on memory for text that the disk has not taken yet")
+    max_buffer_mb: float = _number(64, 0.001, 1e6, "bound on memory for unwritten text")
     max_open_files: int | None = _number(
         None,
         1,
@@ -85,7 +85,11 @@ class Config:
         whole=True,
     )
     durability: str = _setting(
-        "none", _CHOICE, "completed: a completed file is on the medium (fdatasync)", "none", "completed"
+        "none",
+        _CHOICE,
+        "completed: files are synced to the medium at completion (fdatasync)",
+        "none",
+        "completed",
     )
     adopt: bool = _setting(False, _SWITCH, "true: sweep *.log files in a directory that this library did not create")
 
@@ -101,12 +105,12 @@ class Config:
 
     @property
     def keeps_failed(self) -> bool:
-        """Whether files of sessions that ended in trouble are kept for longer than the others."""
+        """Whether the files of failed sessions are kept longer than the others."""
         return self.time_based_cleanup and self.failed_seconds > (self.retention_seconds or 0.0)
 
     @property
     def failed_seconds(self) -> float:
-        """How long files of sessions that ended in trouble are kept; 0 = as long as the others."""
+        """How long the files of failed sessions are kept; 0 = as long as the others."""
         return 60 * (self.failed_retention_minutes or 0)
 
     @property
@@ -134,7 +138,7 @@ def describe() -> list[tuple[str, object, str]]:
 
 
 def parse(document: object, *, environ: Mapping[str, str] | None = None, source: str = "configuration") -> Config:
-    """The configuration in a whole `logging_config.json` document; other sections are other people's.
+    """The configuration in a whole `logging_config.json` document; other sections are ignored.
 
     Without a section `streaming_logs` (and without environment overrides) this is the
     older module's behaviour: each file is deleted at completion. Raises `ConfigError`

@@ -41,7 +41,7 @@ class Settings:
         self._seen = self._signature()
 
     def refresh(self, events: EventLog, counters: Counters) -> bool:
-        """Takes over an edit of the file; whether it did. A bad one changes nothing and is said once."""
+        """Picks up an edit of the file; whether it did. A bad edit changes nothing and is logged once."""
         signature = self._signature()
         if signature == self._seen or self._path is None:
             return False

@@ -65,7 +65,7 @@ class Directory:
         self.path = path.absolute()  # the server may change its working directory later
         self.managed = False
         self.generation = 0
-        """Grows with each directory opened: a file of an older one is to be reopened."""
+        """Grows with each directory opened: files of an older one are reopened."""
         self._default = path == DEFAULT
         self._adopt = adopt
         # Set and taken out by single steps (see `_table`), without a lock: the worker opens it, a caller
@@ -122,7 +122,7 @@ class Directory:
 
     @contextlib.contextmanager
     def opened_readonly(self) -> Iterator[None]:
-        """For a look from outside: nothing is made, marked or refused, and all names are those of one directory."""
+        """For reading from outside: nothing is created, marked or rejected; all names are those of one directory."""
         fd, private = self._descriptor(), None
         if fd is not None:
             with contextlib.suppress(OSError):  # it was never a logger's, or is not ours to read
@@ -142,7 +142,7 @@ class Directory:
 
     def invalidate(self) -> None:
         """The path leads elsewhere: the next `open()` starts anew. The descriptor stays open
-        for one more generation, lest a sweep that is using it meets a stranger's."""
+        for one more generation, so that a sweep that uses it cannot reach another descriptor."""
         opened, self._opened = self._opened, None
         if opened is None:
             return
@@ -204,7 +204,7 @@ class Directory:
             os.fsync(fd)
 
     def free_bytes(self) -> int | None:
-        """Room left for this user on the disk; None where it cannot be told."""
+        """Free disk space for this user; None where the system does not tell."""
         if not hasattr(os, "statvfs"):
             return None
         found = os.statvfs(self.path)
@@ -310,9 +310,9 @@ class Directory:
             raise DirectoryError(f"{self.path / path} is not a directory of this logger's; move it away")
         _refuse_unsafe(self.path / path, found)
 
-    def names(self, room: str) -> set[str]:
+    def names(self, subdirectory: str) -> set[str]:
         """The names inside a directory inside."""
-        path, dir_fd = self._at(room)
+        path, dir_fd = self._at(subdirectory)
         if dir_fd is None:
             return set(os.listdir(path))
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=dir_fd)
@@ -344,7 +344,7 @@ class Directory:
         return name, opened.fd
 
     def _is_managed(self, fd: int | None) -> bool:
-        """Our mark is there, or nobody else's *.log files are, or we were told so."""
+        """Whether it may be swept: it has our mark, or no other *.log files, or `adopt` is set."""
         if self._adopt or (self._default and not self.path.is_symlink()):
             return True
         with os.scandir(self.path if fd is None else fd) as entries:
@@ -374,13 +374,13 @@ def _make_levels(path: Path) -> bool:
         level = level.parent
     made = False
     for level in reversed(missing):
-        made = _make_private(level)  # asked, not assumed: somebody else's of this moment is not ours
+        made = _make_private(level)  # asked, not assumed: another process may have made it just now
     return made
 
 
 def _is_missing(path: Path) -> bool:
-    """Not lexists, for which an EIO is a missing file: a stranger's directory was then taken for
-    ours and swept, and where it came for each level, up to the root, the search never ended."""
+    """`os.path.lexists` reports EIO as "missing": that once made us sweep an unrelated directory, and
+    where each level up to the root had it, the search never ended."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """The ledger: what happened to each session, one JSON line each, also after its file is gone.
 
-Lines are gathered in memory, by any thread and without waiting, and written by whoever
-does I/O anyway: one append for each batch, so that several processes can share the
+Lines are gathered in memory, by any thread and without waiting, and written by the thread
+that does I/O anyway: one append for each batch, so that several processes can share the
 file. It is bounded: at its limit it becomes the predecessor, and the older one goes. A
-ledger that cannot be written disturbs nothing; its lines wait, the oldest give way.
+ledger that cannot be written disturbs nothing; its lines wait, and above a limit the oldest are discarded.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A plain id is its own file name. Anything else is percent-encoded byte by byte, so
 that every id has one name, distinct, inside the directory, on every file system;
-an over-long one is cut and told apart by a hash.
+an over-long one is cut, and made unique by a hash.
 """
 
 from __future__ import annotations

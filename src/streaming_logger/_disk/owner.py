@@ -18,7 +18,7 @@ __all__ = ["OwnerFile", "Owners"]
 
 _FLAGS = os.O_RDWR | os.O_APPEND
 _OWNERS = f"{PRIVATE}/owners"
-#: The names that `_renew` makes. Whatever else lies in the room is not ours to remove.
+#: The names that `_renew` makes. Other files in the subdirectory are left alone.
 _OWN_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 #: An owner file with this many lines that say nothing any more is written anew.
 _MAX_STALE_LINES = 20_000
@@ -47,13 +47,13 @@ class OwnerFile:
     def add(self, name: str) -> None:
         """Returns when every sweeper can see the name. Raises `OSError`: then it must not be parked."""
         if name in self._names or not self._directory.managed:
-            return  # a directory that is not ours is swept by nobody
+            return  # an unmanaged directory is never swept
         self.start()
         self._write(f"+{name}\n")
         self._names.add(name)
 
     def check(self) -> None:
-        """Once a flush: a list that somebody's `rm` took away is written anew. Raises `OSError`."""
+        """Once a flush: a list that was removed is written again. Raises `OSError`."""
         if self._names and self._fd is not None and os.fstat(self._fd).st_nlink == 0:
             self._renew()
 

@@ -1,4 +1,4 @@
-"""The session files: the only room that makes system calls on them.
+"""The session files: opened, locked, appended, claimed and deleted.
 
 A file whose lock is held is active; one whose lock is free is completed. Writers
 hold a shared lock from open to completion, a sweeper takes an exclusive one for the
@@ -42,11 +42,11 @@ Failed = Callable[[str, OSError], None]
 
 
 class BusyError(Exception):
-    """Somebody holds the file exclusively, usually a sweeper for microseconds: try again shortly."""
+    """The file is locked exclusively, usually by a sweeper for microseconds: retry shortly."""
 
 
 class ForeignFileError(Exception):
-    """What stands under this name is not a file of ours; it is neither written nor deleted."""
+    """The name leads to something that is not a session's file; it is neither written nor deleted."""
 
 
 class Entry(NamedTuple):
@@ -109,7 +109,7 @@ class Store:
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
         self.locks = True
-        """False on a file system that has none: nobody can tell there which files are in use."""
+        """False on a file system without locks: files in use cannot be told from others there."""
 
     # -- writing ---------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Store:
                     raise BusyError(name)
                 if self._leads_to(name, found.st_ino):
                     if found.st_size and self.outcome(fd) is not None:
-                        os.removexattr(fd, _OUTCOME)  # a new turn: no trouble yet
+                        os.removexattr(fd, _OUTCOME)  # a new turn has not failed yet
                     if found.st_mode & 0o600 != 0o600:
                         os.fchmod(fd, 0o600)  # umask 0777 made it 0000
                     return OpenFile(fd, found.st_ino, self.directory.generation)
@@ -161,7 +161,7 @@ class Store:
         return taken
 
     def still_there(self, name: str, file: OpenFile) -> bool:
-        """Whether the file's name still leads to it: nobody removed, renamed or replaced it."""
+        """Whether the file's name still leads to it: it was not removed, renamed or replaced."""
         return file.generation == self.directory.generation and self._leads_to(name, file.inode)
 
     def close(self, file: OpenFile) -> None:
@@ -169,12 +169,12 @@ class Store:
         self.directory.close_file(file.fd)
 
     def mark(self, file: OpenFile, outcome: str) -> None:
-        """Keeps the outcome of a session that ended in trouble with its file, where the file system can."""
+        """Stores a failed session's outcome with its file, where the file system supports it."""
         with contextlib.suppress(OSError, AttributeError):
             os.setxattr(file.fd, _OUTCOME, outcome.encode("utf-8", "backslashreplace"))
 
     def outcome(self, fd: int) -> str | None:
-        """The trouble in which a completed file's session ended, if it was marked."""
+        """The outcome of a failed session, as `mark` stored it; None for any other."""
         try:
             return os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
         except (OSError, AttributeError):
@@ -193,7 +193,7 @@ class Store:
 
         Takes the exclusive lock, then checks that the name still leads to the file, and that no live
         process in `owners` has parked it. Raises `FileNotFoundError` when it is gone, `BusyError`
-        while somebody uses it, `ForeignFileError` for what is not a session's file. Takes over and
+        while it is in use, `ForeignFileError` for what is not a session's file. Takes over and
         closes `fd`, a descriptor of the file, if it is given.
         """
         if fd is None:
@@ -217,7 +217,7 @@ class Store:
         return self._delete(self.claim(name, fd=file.fd), lambda claim: True)
 
     def delete_if(self, name: str, due: DeletePredicate, owners: Owners | None = None) -> tuple[DeleteResult, int]:
-        """Deletes a file that nobody uses and that is still `due` once it is claimed; (how it ended, size)."""
+        """Deletes a file that is unused and still `due` once it is claimed; (how it ended, size)."""
         return self._delete(self.claim(name, owners), due)
 
     def _delete(
@@ -252,7 +252,7 @@ class Store:
     def scan(self, slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
         """All regular files, in slices; who else is at work may come in between them.
 
-        `failed` is told of each that cannot be looked at: a bad inode must not keep the files behind it for good.
+        `failed` is called for each that cannot be examined: a bad inode must not hide the files behind it.
         """
         self.directory.open()
         with self.directory.scan() as entries:

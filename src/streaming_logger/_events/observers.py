@@ -1,4 +1,4 @@
-"""What watches the streams: observers are told of each event and of each text that was written.
+"""What watches the streams: observers receive each event and each text that was written.
 
 An observer runs on the thread that does the I/O: the worker's, or that of a caller who
 sweeps. It must not call the logger. Its exceptions never reach the stream, and its slowness
@@ -69,7 +69,7 @@ class Observers:
 
     @property
     def want_text(self) -> bool:
-        """Whether anybody asks for the text; the flush hands over none otherwise."""
+        """Whether any observer asks for the text; otherwise the flush hands over none."""
         return bool(self._text)
 
     def event(self, event: Event) -> None:

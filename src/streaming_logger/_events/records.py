@@ -61,7 +61,7 @@ class LogRecords(Observer):
 
 
 def _log(level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
-    with contextlib.suppress(Exception):  # one of the application's handlers raised; there is nobody left to tell
+    with contextlib.suppress(Exception):  # one of the application's handlers raised; there is nowhere left to report it
         log.log(level, text, *args, extra=extra)
 
 

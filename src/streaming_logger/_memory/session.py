@@ -93,7 +93,7 @@ class Completion:
         self.outcome = outcome
         self.cause = cause
         self.done = done
-        """Set when it is done; None: nobody waits for it."""
+        """Set when it is done; None: no caller waits for it."""
 
 
 def encode(text: str) -> bytes:

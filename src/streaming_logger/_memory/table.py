@@ -7,7 +7,7 @@ after a call, at a jump back, at the start of a function and where a container i
 Between those points a few bytecodes are atomic, and each change is such a step:
 
 - `self.live[id]` followed by `append`: a chunk reaches a session that is live, or none.
-- `_commit`: the test that nobody changed the front of a session, and the change. What it
+- `_commit`: the test that the front of a session is unchanged, and the change. What it
   stores is built before; an interrupt leaves the state before or after it.
 - the test that a session is live, and its removal from `live`.
 
@@ -137,7 +137,7 @@ class SessionTable:
                 self._asked_at = progress  # last: an interrupt before it means asking twice
 
     def _seal(self, session: Session) -> bool:
-        """One attempt; False when somebody else changed the session meanwhile."""
+        """One attempt; False when the session was changed meanwhile."""
         version, start = session.version, session.sealed
         items = session[:]
         count = len(items) - start
@@ -145,7 +145,7 @@ class SessionTable:
             return False
         if not count:
             return True
-        text = "".join(items[start:])  # type: ignore[arg-type]  # chunks: nobody changed the version
+        text = "".join(items[start:])  # type: ignore[arg-type]  # chunks: the version is unchanged
         data = encode(text)
         limit = self._settings.buffer_bytes
         if self.used_bytes + len(data) > limit - limit // 8 and not _is_modest(items[:start]):
@@ -212,7 +212,7 @@ class SessionTable:
     def next_batch(self, session: Session) -> list[bytes | memoryview]:
         """The next blocks to write, about 8 MiB at the most; empty when nothing waits.
 
-        They stay in the session, charged, until `reconcile` is told of them. Raises `MemoryError`.
+        They stay in the session, charged, until `reconcile` is called with them. Raises `MemoryError`.
         """
         most = _BATCH_ITEMS
         while True:

@@ -20,7 +20,7 @@ from streaming_logger._write.flusher import Flusher
 
 __all__ = ["Engine"]
 
-#: A completion that nobody waits for is done within so long.
+#: A completion without a waiting caller is done within so long.
 _SOON_SECONDS = 2.0
 #: How often a flush that met a busy file is retried before its caller goes on: for about 1 s.
 _BUSY_TRIES = 6

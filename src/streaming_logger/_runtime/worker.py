@@ -98,7 +98,7 @@ class Worker:
         self._wake = AutoResetEvent()
         self._stopping = False
         self._stopped = OneShotEvent()
-        # Held by whoever does I/O; never wanted by a caller while the thread lives.
+        # Held by the thread that does I/O; callers never want it while the worker thread lives.
         self._io = RLock()
         # Held by the worker thread while it lives, and by nobody else: so any number of starters
         # may race, or be interrupted, and one thread stays. Guards the next three.

@@ -11,7 +11,7 @@ from streaming_logger._disk.store import Entry
 
 __all__ = ["Policy", "oldest_first", "shortfall"]
 
-#: An emergency makes this share of its limit more room than it must, so that not every sweep is one.
+#: An emergency frees this share of its limit more than it must, so that not every sweep is one.
 _SLACK = 0.1
 _MB = 1_000_000
 

@@ -29,7 +29,7 @@ _SLICE = 128
 _EXAMINED = 1024
 #: The slices of a flush are spread over this share of the flush interval.
 _SPREAD = 0.5
-#: A file that is locked by somebody else is retried after so long, then twice as long, ...
+#: A file that another process locks is retried after so long, then twice as long, ...
 _FIRST_RETRY_SECONDS = 0.02
 #: ... and so often when the process ends: 2 s.
 _LAST_TRIES = 100
@@ -71,7 +71,7 @@ class Flusher:
 
     @property
     def interval(self) -> float:
-        """Seconds from one flush to the next: sooner, for a while, when somebody held a file."""
+        """Seconds from one flush to the next: sooner, for a while, after a file was busy."""
         usual = self._settings.config.flush_interval_seconds
         if not self._busy_attempts:
             return usual
@@ -79,7 +79,7 @@ class Flusher:
 
     @property
     def met_busy(self) -> bool:
-        """Whether somebody held a file at the last flush."""
+        """Whether a file was busy at the last flush."""
         return self._busy_attempts > 0
 
     def flush(self) -> Generator[float, None, None]:
@@ -298,7 +298,7 @@ class Flusher:
             self._events.report("completion", "completing %s: %s", name, error, session=session.id)
             self.files.close(session)
         self._owner.discard(name)
-        self._count()  # before anybody who waits for the completion goes on
+        self._count()  # before a caller that waits for the completion goes on
         if completion.cause == "abandoned":
             self._counters.add(sessions_abandoned=1)
         elif completion.cause != "released":
@@ -356,7 +356,7 @@ class Flusher:
             completion.done.set()
 
     def _end_from_within(self, session: Session, cause: str) -> None:
-        """Completes a session that nobody completed: silent for too long, or logging was disabled."""
+        """Completes a session that its caller has not: idle for too long, or logging was disabled."""
         if self._table.end(session.id, cause, cause, session):
             self.complete_ended()
 

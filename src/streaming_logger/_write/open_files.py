@@ -81,7 +81,7 @@ class OpenFiles:
         return file
 
     def check_directory(self) -> None:
-        """Notices a directory, or names in it, that somebody removed, renamed or replaced."""
+        """Notices that the directory, or names in it, were removed, renamed or replaced."""
         directory = self._store.directory
         try:
             if directory.is_stale():

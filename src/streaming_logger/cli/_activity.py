@@ -1,8 +1,8 @@
-"""Who is at work: whether somebody writes a session's file, told by its lock or by an owner file.
+"""Whether a process writes a session's file, judged by its lock or by an owner file.
 
 A writer holds a shared lock from its first byte to completion. Linux lists all locks in
 one file, so most files need not be touched; but a lock of another container, and the
-device numbers of some file systems, are not in there. What it does not list is probed
+device numbers of some file systems, are not in there. A file that it does not list is probed
 as a sweeper does it: the exclusive lock is taken for microseconds, and given back. A
 writer that meets a busy lock in that moment comes again in 20 ms.
 """
@@ -43,7 +43,7 @@ class Activity:
         self._owners.close()
 
     def listed(self, found: Found) -> bool:
-        """Whether the system's list says that somebody holds the file. Costs nothing; false says nothing."""
+        """Whether the system lists a lock on the file. Costs nothing; false proves nothing."""
         return found.identity in self._listed
 
     def of(self, name: str, found: Found) -> str:
@@ -60,7 +60,7 @@ class Activity:
         return how
 
     def probe(self, name: str) -> tuple[str, str | None]:
-        """The same by asking the file's own lock; and the trouble it is marked with, if it is idle."""
+        """The same by asking the file's own lock; and the outcome that it is marked with, if it is idle."""
         try:
             fd = self._directory.open_file(name, os.O_RDONLY)
         except OSError:
@@ -76,7 +76,7 @@ class Activity:
 
 
 def _listed_locks() -> frozenset[tuple[int, int]]:
-    """(device, inode) of every file that somebody holds by flock, as far as Linux lists them."""
+    """(device, inode) of every file that is locked by flock, as far as Linux lists them."""
     try:
         lines = _LOCKS.read_text().splitlines()
     except OSError:

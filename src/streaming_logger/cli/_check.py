@@ -101,7 +101,7 @@ def remarks(config: Config) -> list[str]:
     elif config.max_session_age_hours is None and config.max_directory_mb is None:
         found.append("nothing is deleted before the disk is nearly full: no retention, no age, no size is set")
     if config.idle_timeout_minutes is None:
-        found.append("idle_timeout_minutes is null: a session that nobody completes stays active for ever")
+        found.append("idle_timeout_minutes is null: a session that is never completed stays active forever")
     return found
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: looks for whatever may be wrong with a directory and its servers, and says what to do."""
+"""`doctor`: checks a directory and its servers for faults, and says how to fix each."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _CLOCK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, whether it is trouble, and what to do about it."""
+    """One finding: how serious it is, and how to fix it."""
 
     level: str
-    """ok, note, or trouble."""
+    """ok, note, or problem."""
     text: str
     todo: str = ""
 
@@ -65,15 +65,15 @@ def _doctor(args: Namespace) -> int:
     else:
         for finding in findings:
             _print(finding)
-        troubles = sum(finding.level == "trouble" for finding in findings)
-        note(f"{troubles} found to be trouble" if troubles else "no trouble found")
-    return FOUND_PROBLEMS if any(finding.level == "trouble" for finding in findings) else OK
+        problems = sum(finding.level == "problem" for finding in findings)
+        note(f"{problems} problems found" if problems else "no problems found")
+    return FOUND_PROBLEMS if any(finding.level == "problem" for finding in findings) else OK
 
 
 def _print(finding: Finding) -> None:
-    mark = {"ok": "  ok     ", "note": "  note   ", "trouble": "  TROUBLE"}[finding.level]
+    mark = {"ok": "  ok     ", "note": "  note   ", "problem": "  PROBLEM"}[finding.level]
     if sys.stdout.isatty() and finding.level != "ok" and "NO_COLOR" not in os.environ:
-        mark = f"\x1b[{31 if finding.level == 'trouble' else 33}m{mark}\x1b[0m"
+        mark = f"\x1b[{31 if finding.level == 'problem' else 33}m{mark}\x1b[0m"
     print(mark + wrapped(f"{' ' * 9}  {one_line(finding.text)}", 11)[9:])
     if finding.todo:
         print(wrapped(f"{' ' * 11}-> {one_line(finding.todo)}", 14))
@@ -102,14 +102,14 @@ def _directory(target: Target) -> Iterator[Finding]:
     if found.st_uid != me:
         fine = False
         yield Finding(
-            "note" if me == 0 else "trouble",
+            "note" if me == 0 else "problem",
             f"{target.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it"
             f"{'' if me == 0 else ', and you cannot see what it holds'}",
             f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ...",
         )
     if found.st_mode & stat.S_IWOTH:
         fine = False
-        yield Finding("trouble", "the directory is world-writable: servers refuse it", f"chmod o-w {target.path}")
+        yield Finding("problem", "the directory is world-writable: servers refuse it", f"chmod o-w {target.path}")
     elif stat.S_IMODE(found.st_mode) & 0o077:
         fine = False
         yield Finding(
@@ -120,7 +120,7 @@ def _directory(target: Target) -> Iterator[Finding]:
     if not target.managed:
         fine = False
         yield Finding(
-            "trouble",
+            "problem",
             f"no streaming logger sweeps here: there is no {PRIVATE}, so nothing is ever deleted",
             "is it the right directory? If it held other *.log files before, move them away, or set adopt to true",
         )
@@ -133,23 +133,23 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     least, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
     used = sum(session.size for session in sessions)
     if free is not None and least is not None and free < least * _MB * 1.5:
-        level = "trouble" if free < least * _MB else "note"
+        level = "problem" if free < least * _MB else "note"
         yield Finding(
             level,
             f"{size(free)} bytes are free; below {size(least * _MB)} completed files go before their time",
-            "make room; shorten file_retention_minutes, or set max_directory_mb",
+            "free disk space; shorten file_retention_minutes, or set max_directory_mb",
         )
     elif free is not None:
         yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {len(sessions):,} sessions")
     if limit is not None and used > limit * _MB:
         yield Finding(
-            "trouble",
+            "problem",
             f"the sessions take {size(used)} bytes, max_directory_mb is {limit:g}",
             "the next sweep deletes the oldest; when all are active or pinned, nothing can go",
         )
     inodes = _system.free_inodes(target.path)
     if inodes is not None and inodes < 10_000:
-        yield Finding("trouble", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
+        yield Finding("problem", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
 
 
 def _file_system(target: Target) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _file_system(target: Target) -> Iterator[Finding]:
     refusal = _system.flock_refusal(target.directory)
     if refusal:
         yield Finding(
-            "trouble",
+            "problem",
             f"this file system ({kind}) has no flock ({refusal}): nothing is swept here",
             "put the directory on a local disk",
         )
@@ -185,7 +185,7 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
                 strays.append(entry.name)
     if planted:
         yield Finding(
-            "trouble",
+            "problem",
             f"{_some(planted)} under the name of a session: a link, or no regular file; it is never written or deleted",
             "move it away; until then that session's text waits in memory",
         )
@@ -200,7 +200,7 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     future = [session.file for session in sessions if session.mtime > time.time() + _CLOCK_SECONDS]
     if future:
         yield Finding(
-            "trouble",
+            "problem",
             f"{_some(future)} written in the future: this clock was set back, or another host's is ahead",
             "check the clock (timedatectl); those files are swept late, `touch` them to be rid of them sooner",
         )
@@ -222,7 +222,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
         limit, used = _system.descriptors(owner.pid)
         if limit is not None and used is not None and used > 0.8 * limit:
             yield Finding(
-                "trouble",
+                "problem",
                 f"process {owner.pid} uses {used:,} of {limit:,} descriptors",
                 "raise its limit (LimitNOFILE, ulimit -n) or lower max_open_files",
             )
@@ -239,7 +239,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     orphaned = [session.file for session in sessions if session.state == ORPHANED]
     if orphaned:
         yield Finding(
-            "trouble",
+            "problem",
             f"{_some(orphaned)} orphaned: a process ended without completing it",
             "was it killed (dmesg, OOM)? The last flush interval's text may be missing; it is swept in its time",
         )
@@ -249,7 +249,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         silent = [session.file for session in sessions if session.state in IN_USE and session.idle > late]
         if silent:
             yield Finding(
-                "trouble",
+                "problem",
                 f"{_some(silent)} active, but silent for longer than idle_timeout_minutes ({patience:g})",
                 "its process hangs or is stopped, or its worker cannot write: see that server's log and health()",
             )
@@ -262,7 +262,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     ]
     if overdue:
         yield Finding(
-            "trouble",
+            "problem",
             f"{_some(overdue)} overdue for deletion: no server sweeps",
             "start one, or run `streaming-logger sweep`; is --config the server's own?",
         )
@@ -286,15 +286,15 @@ def _recently(target: Target) -> Iterator[Finding]:
         return
     for kind, (text, todo) in _EVENTS.items():
         if counts[kind]:
-            yield Finding("trouble", f"in the last hour {text.format(counts[kind])} (last: {last[kind]})", todo)
+            yield Finding("problem", f"in the last hour {text.format(counts[kind])} (last: {last[kind]})", todo)
 
 
 _EVENTS = {
     "dropped": (
         "{:,} characters were dropped",
-        "the disk did not take text fast enough or failed: see room and faults above; then max_buffer_mb",
+        "the disk did not take text fast enough or failed: see disk space and faults above; then max_buffer_mb",
     ),
-    "emergency": ("{:,} sweeps had to make room", "the disk or max_directory_mb is too small for the retention"),
+    "emergency": ("{:,} sweeps had to free disk space", "the disk or max_directory_mb is too small for the retention"),
     "worker_restarted": ("a worker thread died {:,} times", "a defect: report the server's log around that time"),
     "reload_refused": ("{:,} edits of the configuration were refused", "`check-config FILE` names every problem"),
 }
@@ -305,4 +305,6 @@ def _some(names: list[str]) -> str:
     return f"{len(names):,} file{'s' if len(names) != 1 else ''} ({shown})"
 
 
-VERBS = (Verb("doctor", "what may be wrong with the directory and its servers, and what to do", _arguments, _doctor),)
+VERBS = (
+    Verb("doctor", "what may be wrong with the directory and its servers, and how to fix it", _arguments, _doctor),
+)

@@ -1,6 +1,6 @@
 """The ledger as the command reads it: only lines that a server can have written.
 
-The file is text that anybody may have torn, edited or mixed up with another. A line with
+The file is text that may be torn, edited or mixed up with another. A line with
 a number that is none (NaN, 1e999, a thousand digits) would stop every verb at 3 a.m., so
 it counts as torn.
 """

@@ -2,7 +2,7 @@
 
 It looks four times a second, at one file. A file that is not there yet is waited for;
 one that was removed is read to its end, and what stands under its name then is followed
-on. A session is over when nobody holds its file any more and all bytes are printed.
+on. A session is over when its file is unlocked and all bytes are printed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PAST_LINES = 10
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", metavar="ID", help="the session; the beginning of its id is enough")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the session; a unique prefix suffices")
     parser.add_argument("--latest", action="store_true", help="the session that was written last, or the next one")
     parser.add_argument("-n", "--tail", type=count, metavar="N", help="begin with the last N lines (10, 4 kB at most)")
     parser.add_argument("--all", action="store_true", help="begin at the beginning")
@@ -102,7 +102,7 @@ class _Follower:
         self._identity = (0, 0)
         self._first = True
         self._begun = time.time()
-        self._ended_at = 0.0  # the mtime with which an end was told
+        self._ended_at = 0.0  # the mtime at which an end was reported
 
     def run(self) -> int:
         while True:
@@ -206,7 +206,7 @@ class _Follower:
         last = next((str(event["outcome"]) for event in latest if "outcome" in event), None)
         why = next((str(event.get("reason")) for event in latest if event["event"] == "deleted"), None)
         if why is None:
-            self.printer.say("the file was removed by somebody; waiting for it to come again")
+            self.printer.say("the file was removed; waiting for it to be created again")
             return None
         if last is None:
             self.printer.say(f"the file was deleted ({one_line(why)})")

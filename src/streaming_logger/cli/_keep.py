@@ -27,7 +27,7 @@ __all__ = ["VERBS"]
 
 
 def _sweep_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say what would go and why, and delete nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show which files are due and why; delete nothing")
 
 
 def _sweep(args: Namespace) -> int:
@@ -52,7 +52,7 @@ def _sweep(args: Namespace) -> int:
             columns = Column("REASON"), Column("SIZE", number=True), Column("IDLE", number=True), Column("SESSION")
             print_table(columns, rows)
         if report is None:
-            note(f"{len(due):,} files would go, {size(sum(session.size for session, _ in due))} bytes")
+            note(f"{len(due):,} files are due, {size(sum(session.size for session, _ in due))} bytes")
         else:
             note(_summary(report))
     return FOUND_PROBLEMS if report is not None and (report.errors or report.skipped) else OK
@@ -94,7 +94,7 @@ def _summary(report: SweepReport) -> str:
     text = f"swept {report.deleted:,} of {report.scanned:,} files{f' ({reasons})' if reasons else ''}"
     text += f", {size(report.bytes)} bytes, in {report.duration_seconds:.2f} s"
     if report.kept_in_use:
-        text += f"; {report.kept_in_use:,} were old enough, but in use or kept as trouble"
+        text += f"; {report.kept_in_use:,} were due, but in use or kept as failed"
     return text + (f"; {report.errors:,} could not be swept: see the log" if report.errors else "")
 
 
@@ -102,7 +102,7 @@ def _summary(report: SweepReport) -> str:
 
 
 def _id_argument(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the session; the beginning of its id is enough")
+    parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
 
 
 def _pin(args: Namespace) -> int:
@@ -144,7 +144,13 @@ def _change_mode(directory: Directory, name: str, change: Callable[[int], int]) 
 
 
 VERBS = (
-    Verb("sweep", "what goes and why; then lets it go, as a server would", _sweep_arguments, _sweep, "[--dry-run]"),
+    Verb(
+        "sweep",
+        "shows which files are due and why; then deletes them",
+        _sweep_arguments,
+        _sweep,
+        "[--dry-run]",
+    ),
     Verb("pin", "keep a session's file from every sweep, of every process", _id_argument, _pin, "ID"),
-    Verb("unpin", "let it go when its time comes", _id_argument, _unpin, "ID"),
+    Verb("unpin", "let sweeps delete it again when it is due", _id_argument, _unpin, "ID"),
 )

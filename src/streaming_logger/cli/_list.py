@@ -16,7 +16,7 @@ from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, print_json, print_json_lines
-from streaming_logger.cli._view import Session, scan
+from streaming_logger.cli._view import Session, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
@@ -199,7 +199,7 @@ def _print_stats(numbers: dict[str, Any]) -> None:
 
 
 def _history_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", metavar="ID", help="one session; the beginning of its id is enough")
+    parser.add_argument("id", nargs="?", metavar="ID", help="one session; a unique prefix suffices")
     parser.add_argument("-n", "--tail", type=count, default=50, metavar="N", help="the last N events (50); 0 = all")
 
 
@@ -235,12 +235,7 @@ def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
         session = event.get("session")
         if isinstance(session, str) and session.startswith(wanted):
             of.setdefault(session, []).append(event)
-    if wanted in of:
-        return of[wanted]
-    if len(of) > 1:
-        shown = "\n  ".join(one_line(id_) for id_ in list(of)[-20:])
-        raise UsageError(f"{one_line(wanted)} begins the ids of {len(of)} sessions, such as:\n  {shown}")
-    return next(iter(of.values()), [])
+    return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
 
 def at(seconds: float) -> str:

@@ -27,8 +27,8 @@ VERBS: tuple[Verb, ...] = (
     *_doctor.VERBS,
 )
 
-_ABOUT = "Looks at a directory of session files, from another terminal, without the server's help."
-_EXIT_CODES = "exit codes: 0 all well, 1 trouble found, 2 wrong usage or configuration"
+_ABOUT = "Inspects a directory of session files, from another terminal, without the server."
+_EXIT_CODES = "exit codes: 0 success, 1 problems found, 2 invalid usage or configuration"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

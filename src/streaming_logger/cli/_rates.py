@@ -1,4 +1,4 @@
-"""The active sessions of all worker processes, look after look, and how fast each one grows."""
+"""The active sessions of all worker processes, scan after scan, and how fast each one grows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:
-    """An active session at one look."""
+    """An active session at one scan."""
 
     id: str
     state: str
@@ -26,7 +26,7 @@ class Active:
     age: float | None
     idle: float
     rate: float | None
-    """Characters a second over the last seconds; None at the first looks."""
+    """Characters a second over the last seconds; None at the first scans."""
     stalled: bool
 
 
@@ -46,7 +46,7 @@ class Snapshot:
 
 
 class Rates:
-    """Looks again and again; remembers the sizes of the last seconds.
+    """Scans again and again; remembers the sizes of the last seconds.
 
     Files grow once in `flush_seconds`: what they do in less tells no rate, but 0 or far too much.
     """

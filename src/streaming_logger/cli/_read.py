@@ -19,7 +19,7 @@ _CHUNK = 1 << 16
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the session; the beginning of its id is enough")
+    parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
     parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
     parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
 

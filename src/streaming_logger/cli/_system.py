@@ -1,4 +1,4 @@
-"""What the operating system knows: file system, room, locks, the processes behind owner files."""
+"""What the operating system knows: file system, free space, locks, the processes behind owner files."""
 
 from __future__ import annotations
 

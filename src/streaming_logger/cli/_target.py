@@ -1,4 +1,4 @@
-"""Which directory the command looks at, and by which settings its files will go.
+"""Which directory the command looks at, and by which settings its files are deleted.
 
 The directory is never opened as a server opens it: that makes what is missing, marks an
 empty one as ours, and refuses what another user owns. Looking does none of it.
@@ -56,13 +56,13 @@ class Target:
         if not self.path.is_dir():
             raise UsageError(f"there is no directory {self.path}; name it by --dir, or its configuration by --config")
         if not os.access(self.path, os.R_OK | os.X_OK):
-            raise UsageError(f"you may not look into {self.path}; {self.owner_hint()}")
+            raise UsageError(f"no permission to read {self.path}; {self.owner_hint()}")
         if self.owner_hint() and os.geteuid() != 0:
             print(f"streaming-logger: not all can be seen: {self.owner_hint()}", file=sys.stderr)
         return self
 
     def owner_hint(self) -> str:
-        """Whose directory it is and what to do, when it is somebody else's; files in it are private."""
+        """Who owns the directory and what to do, when it is another user; files in it are private."""
         owner = self.path.stat().st_uid
         if not hasattr(os, "geteuid") or owner == os.geteuid():
             return ""
@@ -98,7 +98,7 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
 
 
 def _left_by_server(path: Path) -> Config | None:
-    """The settings that are in force in a directory, if its server said so."""
+    """The settings that are in force in a directory, if its server left a copy."""
     copy = path / COPY
     try:
         return load(copy, environ={}) if copy.is_file() else None

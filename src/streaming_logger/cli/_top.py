@@ -1,6 +1,6 @@
 """`top`: the active sessions of all worker processes, live.
 
-On a terminal until it is told to stop; into a pipe one look, or as many as were asked for.
+On a terminal until it is stopped; into a pipe one scan, or as many as `--count` says.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _KEYS = "q quit, v reverse, sort: Rate Size Idle Age Name"
 
 def _arguments(parser: ArgumentParser) -> None:
     names = [name for name, _ in _ORDERS.values()]
-    parser.add_argument("-d", "--delay", type=seconds, default=2.0, metavar="S", help="seconds between two looks (2)")
-    parser.add_argument("-c", "--count", type=count, metavar="N", help="end after N looks")
+    parser.add_argument("-d", "--delay", type=seconds, default=2.0, metavar="S", help="seconds between two scans (2)")
+    parser.add_argument("-c", "--count", type=count, metavar="N", help="end after N scans")
     parser.add_argument("--sort", choices=names, default="rate", help="the order to begin with")
     parser.add_argument(
         "--stalled", type=seconds, default=15.0, metavar="S", help="mark sessions silent for so long (15)"

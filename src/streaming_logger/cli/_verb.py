@@ -40,13 +40,13 @@ class Verb(NamedTuple):
     """Its arguments as the README's table shows them."""
     aliases: tuple[str, ...] = ()
     lasting: bool = False
-    """Whether it goes on until it is told to stop."""
+    """Whether it runs until it is stopped."""
 
 
 def count(text: str) -> int:
-    """A number of lines, looks, rows: for argparse."""
+    """A number of lines, scans or rows: for argparse."""
     if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+        raise ArgumentTypeError(f"{text!r} is invalid: expected a non-negative integer")
     return int(text)
 
 
@@ -57,7 +57,7 @@ def seconds(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 86400:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+        raise ArgumentTypeError(f"{text!r} is invalid: expected seconds from 0 to 86400")
     return number
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import session_id_of
@@ -16,6 +16,7 @@ from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._statx import Found, lstat
 from streaming_logger.cli._target import Target, UsageError
+from streaming_logger.cli._text import one_line
 
 __all__ = [
     "IN_USE",
@@ -27,11 +28,14 @@ __all__ = [
     "ended_well",
     "files",
     "find",
+    "resolve",
     "scan",
 ]
 
+T = TypeVar("T")
+
 ORPHANED = "orphaned"
-#: The states of a session that somebody writes.
+#: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
 #: How much earlier than its file's last bytes a completion may be written down: rounding, coarse clocks.
 _GRAIN = 0.1
@@ -85,7 +89,7 @@ class Ends:
     def __init__(self, directory: Directory, *, managed: bool) -> None:
         self._ends: dict[str, End] = {}
         self.since = 0.0 if managed else float("inf")
-        """Of what ended before it knows nothing; infinite where nobody keeps a ledger."""
+        """Of what ended before it knows nothing; infinite where no ledger is kept."""
         first = None
         try:
             for event in read_events(directory):
@@ -155,18 +159,21 @@ def scan(target: Target) -> list[Session]:
 
 
 def find(sessions: list[Session], wanted: str) -> Session | None:
-    """The session of that id, of that file name, or whose id begins so. Raises `UsageError` when several do."""
+    """The session of that id, of that file name, or with that unique prefix. Raises `UsageError` when several match."""
+    return resolve([((session.id, session.file), session) for session in sessions], wanted)
+
+
+def resolve(candidates: Sequence[tuple[tuple[str, ...], T]], wanted: str) -> T | None:
+    """The candidate one of whose names is `wanted`, or whose first name alone begins with it."""
     if not wanted:  # an unset variable of a script, and every id begins with it
         raise UsageError("the ID is empty")
-    exact = [session for session in sessions if wanted in (session.id, session.file)]
-    found = exact or [session for session in sessions if session.id.startswith(wanted)]
+    exact = [(names, value) for names, value in candidates if wanted in names]
+    found = exact or [(names, value) for names, value in candidates if names[0].startswith(wanted)]
     if len(found) > 1:
-        from streaming_logger.cli._text import one_line
-
-        shown = [one_line(session.id) for session in found[-20:]]
+        shown = [one_line(names[0]) for names, _ in found[-20:]]
         more = f"\n  ... and {len(found) - 20} more" if len(found) > 20 else ""
         raise UsageError(f"{one_line(wanted)} begins the ids of {len(found)} sessions:\n  " + "\n  ".join(shown) + more)
-    return found[0] if found else None
+    return found[0][1] if found else None
 
 
 def ended_well(state: str) -> bool:
@@ -232,7 +239,7 @@ def _rate(directory: Directory, file: File, ends: Ends) -> float | None:
 
 
 def characters_per_byte(directory: Directory, name: str) -> float:
-    """1 for English, a third for Japanese: told by the end of the file."""
+    """1 for English, a third for Japanese: judged by the end of the file."""
     try:
         fd = directory.open_file(name, os.O_RDONLY)
     except OSError:

@@ -42,7 +42,7 @@ METRICS = (
     Metric("write_errors", "write_errors", "failed attempts to write, open or complete a file", True),
     Metric("files_open", "files_open", "session files that are open"),
     Metric("files_parked", "files_parked", "active sessions whose file is closed to save descriptors"),
-    Metric("files_reopened", "files_reopened", "files that somebody removed under an open session", True),
+    Metric("files_reopened", "files_reopened", "files that were removed under an open session", True),
     Metric("completions_overdue", "completions_overdue", "times complete_session() gave up waiting", True),
     Metric("sweeps", "sweeps", "sweeps of completed files", True),
     Metric("sweep_errors", "sweep_errors", "files that could not be swept", True),
@@ -50,7 +50,7 @@ METRICS = (
     Metric("deleted_bytes", "deleted_bytes", "bytes of deleted files", True, "By", _DELETIONS),
     Metric("last_sweep_timestamp_seconds", "last_sweep_time", "unix time at which the last sweep ended", unit="s"),
     Metric("last_sweep_duration_seconds", "last_sweep_seconds", "how long the last sweep took", unit="s"),
-    Metric("reloads", "reloads", "edits of the configuration that were taken over", True),
+    Metric("reloads", "reloads", "edits of the configuration that were picked up", True),
     Metric("reloads_refused", "reloads_refused", "edits of the configuration that were refused", True),
 )
 

@@ -19,7 +19,7 @@ def outcome_of(error: BaseException | None, *, chosen: str | None = None) -> str
                 handle.outcome = chosen  # type: ignore[assignment]
                 if error is not None:
                     raise error
-        except BaseException as raised:  # noqa: BLE001 - it is compared
+        except BaseException as raised:
             if raised is not error:
                 raise
         return logger.outcomes["s"]

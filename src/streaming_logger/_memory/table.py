@@ -82,7 +82,7 @@ class SessionTable:
                     return session
                 except KeyError:  # new, or ended in this very moment
                     pass
-            self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), self._seal_limit))
+            self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), MIN_SEAL_AT))
 
     def end(
         self,

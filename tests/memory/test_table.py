@@ -86,11 +86,11 @@ def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr("streaming_logger._memory.table.encode", no_memory)
-        for _ in range(MAX_SEAL_AT):
+        for _ in range(MIN_SEAL_AT):
             logger.write("s", "x")
     assert logger.stats().write_errors == 1
     logger.advance(2)
-    assert logs(logger.base_dir)["s"] == "x" * MAX_SEAL_AT
+    assert logs(logger.base_dir)["s"] == "x" * MIN_SEAL_AT
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
@@ -195,13 +195,13 @@ def test_million_chunks_cost_linear_time(manual: Make) -> None:
 
 
 def test_session_buffers_show_what_waits_in_order(manual: Make) -> None:
-    """Blocks first, loose chunks behind, nothing decoded apart."""
+    """Blocks first, pending chunks behind, each decoded by itself."""
     logger = manual()
-    text = "".join(chr(0x4E00 + number) for number in range(MAX_SEAL_AT + 50))
+    text = "".join(chr(0x4E00 + number) for number in range(MIN_SEAL_AT + 50))
     for character in text:
         logger.write("s", character)
     assert "".join(logger.session_buffers["s"]) == text
-    assert re.fullmatch(rf".{{{MAX_SEAL_AT}}}", logger.session_buffers["s"][0])
+    assert re.fullmatch(rf".{{{MIN_SEAL_AT}}}", logger.session_buffers["s"][0])
 
 
 @pytest.mark.parametrize("outcome", ["completed", "error"])

@@ -28,7 +28,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_one_per_process() -> None:
-    """Whoever asks first makes it, from any number of threads at once."""
+    """The first call makes it, with any number of threads at once."""
     with ThreadPoolExecutor(8) as pool:
         assert len({id(logger) for logger in pool.map(lambda _: get_streaming_logger(), range(64))}) == 1
 

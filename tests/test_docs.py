@@ -58,8 +58,8 @@ def test_every_public_name_has_an_example() -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.strip().splitlines()[0][:40])
 def test_readme_sample_runs(sample: str) -> None:
     """A sample runs as it stands, and prints what the comment behind `print` says."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         exec(compile(sample, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own README
     expected = re.findall(r"^\s*print\(.*\)\s+# (.*)$", sample, re.MULTILINE)
-    assert said.getvalue().splitlines() == expected
+    assert printed.getvalue().splitlines() == expected

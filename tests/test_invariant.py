@@ -128,7 +128,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """What is counted exceeds the setting by no more than the loose chunks that a flush took up."""
+        """What is counted exceeds the setting by no more than the pending chunks that a flush took up."""
         table = self.engine.table
         limit = self.engine.settings.config.max_buffer_mb * 1_000_000
         assert 0 <= table.used_bytes <= limit + len(self.written) * MAX_SEAL_AT * LONG_CHUNK * 3

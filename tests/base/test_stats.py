@@ -1,4 +1,4 @@
-"""The numbers: frozen, added up by every room, and readable in one line."""
+"""The numbers: frozen, added to by every module, and readable in one line."""
 
 from __future__ import annotations
 

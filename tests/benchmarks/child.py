@@ -19,13 +19,13 @@ def _many_descriptors() -> None:
 
 
 def main() -> None:
-    measure, candidate, room, arguments = json.loads(sys.argv[1])
+    measure, candidate, folder, arguments = json.loads(sys.argv[1])
     _many_descriptors()
     module, _, function = measure.partition(".")
     figures: dict[str, float] | str
     try:
         figures = getattr(importlib.import_module(module), function)(
-            arguments.pop("peer", candidate), Path(room), **arguments
+            arguments.pop("peer", candidate), Path(folder), **arguments
         )
     except ImportError as error:
         figures = str(error)

@@ -18,13 +18,13 @@ from text import ids, numbered, verify
 __all__ = ["complete", "flush", "imports", "look", "make_files", "memory", "sweep"]
 
 
-def flush(candidate: str, room: Path, *, sessions: int, times: int) -> dict[str, float]:
+def flush(candidate: str, folder: Path, *, sessions: int, times: int) -> dict[str, float]:
     """Seconds to write what so many dirty sessions hold, 30 bytes each, their files being open."""
     names = ids(sessions)
     text = numbered(5)
     took = []
     if candidate == "os.write":
-        fds = [os.open(room / f"{name}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in names]
+        fds = [os.open(folder / f"{name}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in names]
         for fd, name in zip(fds, names, strict=True):
             os.write(fd, name.encode())
         data = "".join(text).encode()
@@ -36,7 +36,7 @@ def flush(candidate: str, room: Path, *, sessions: int, times: int) -> dict[str,
         for fd in fds:
             os.close(fd)
     else:
-        ours = Ours(room, names, flush_interval_seconds=3600)
+        ours = Ours(folder, names, flush_interval_seconds=3600)
         for name in names:
             ours.write(name, name)
         ours.logger.flush()
@@ -47,15 +47,15 @@ def flush(candidate: str, room: Path, *, sessions: int, times: int) -> dict[str,
             took.append(time.perf_counter() - begun)
         ours.close()
     for name in names:
-        verify(room / f"{name}.log", name, text * times)
+        verify(folder / f"{name}.log", name, text * times)
     return {"seconds": median(took)}
 
 
-def make_files(room: Path, count: int, age: float) -> None:
+def make_files(folder: Path, count: int, age: float) -> None:
     """So many completed session files of 60 bytes, so many seconds old, in a directory of ours."""
     then = time.time() - age
-    (room / ".streaming_logger").mkdir(exist_ok=True)
-    here = os.open(room, os.O_RDONLY)
+    (folder / ".streaming_logger").mkdir(exist_ok=True)
+    here = os.open(folder, os.O_RDONLY)
     for number in range(count):
         fd = os.open(f"old_{number:06d}.log", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=here)
         os.write(fd, b"x" * 60)
@@ -64,17 +64,17 @@ def make_files(room: Path, count: int, age: float) -> None:
     os.close(here)
 
 
-def sweep(candidate: str, room: Path, *, expired: bool, known: bool = False) -> dict[str, float]:
-    """Seconds of one sweep of the files in the room, all of them expired or none; `known`: the worker's second one."""
-    files = _count(room)
+def sweep(candidate: str, folder: Path, *, expired: bool, known: bool = False) -> dict[str, float]:
+    """Seconds of one sweep of the files in the folder, all of them expired or none; `known`: the second of a worker."""
+    files = _count(folder)
     if candidate == "find":
-        command = ["find", str(room), "-type", "f", "-name", "*.log", "-mmin", "+10"] + ["-delete"] * expired
+        command = ["find", str(folder), "-type", "f", "-name", "*.log", "-mmin", "+10"] + ["-delete"] * expired
         begun = time.perf_counter()
         done = subprocess.run(command, capture_output=True, check=True)
         seconds = time.perf_counter() - begun
         assert done.stdout == b""
     else:
-        ours = Ours(room, [])
+        ours = Ours(folder, [])
         once = partial(ours.logger._engine.sweeper.sweep_at_once, planned=known)
         if known:
             once()
@@ -83,20 +83,20 @@ def sweep(candidate: str, room: Path, *, expired: bool, known: bool = False) -> 
         seconds = time.perf_counter() - begun
         ours.close()
         assert report.deleted == (files if expired else 0), report
-    assert _count(room) == (0 if expired else files)
+    assert _count(folder) == (0 if expired else files)
     return {"seconds": seconds, "us": seconds / files * 1e6}
 
 
-def look(candidate: str, room: Path) -> dict[str, float]:
-    """Seconds until `streaming-logger ls` has shown all files of the room; the ledger knows them."""
-    ledger = room / ".streaming_logger" / "ledger.jsonl"
+def look(candidate: str, folder: Path) -> dict[str, float]:
+    """Seconds until `streaming-logger ls` has shown all files of the folder; the ledger knows them."""
+    ledger = folder / ".streaming_logger" / "ledger.jsonl"
     if not ledger.exists():
-        ledger.write_text("".join(map(_completion, sorted(path.name for path in room.glob("*.log")))))
-    command = [sys.executable, "-m", "streaming_logger", "ls", "--dir", str(room)]
+        ledger.write_text("".join(map(_completion, sorted(path.name for path in folder.glob("*.log")))))
+    command = [sys.executable, "-m", "streaming_logger", "ls", "--dir", str(folder)]
     begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - begun
-    assert done.stdout.count("\n") == _count(room) + 1  # and the heading
+    assert done.stdout.count("\n") == _count(folder) + 1  # and the heading
     return {"seconds": seconds}
 
 
@@ -105,17 +105,17 @@ def _completion(name: str) -> str:
     return json.dumps({**event, "outcome": "completed", "bytes": 60, "age": 0.1, "reason": "completed"}) + "\n"
 
 
-def _count(room: Path) -> int:
-    return sum(name.endswith(".log") for name in os.listdir(room))
+def _count(folder: Path) -> int:
+    return sum(name.endswith(".log") for name in os.listdir(folder))
 
 
-def complete(candidate: str, room: Path, *, wait: bool, sessions: int, times: int) -> dict[str, float]:
+def complete(candidate: str, folder: Path, *, wait: bool, sessions: int, times: int) -> dict[str, float]:
     """Microseconds (p50) of complete_session, of streams with text to write, beside so many open ones.
 
     Their files exist: what the file system takes to create one (20 to 800 us on ext4) is not ours.
     """
     others, names = ids(sessions), ids(times, 1)
-    ours = Ours(room, others + names)
+    ours = Ours(folder, others + names)
     for name in others + names:
         ours.write(name, name)
     ours.logger.flush()
@@ -131,10 +131,10 @@ def complete(candidate: str, room: Path, *, wait: bool, sessions: int, times: in
     return {"us": median(took) * 1e6}
 
 
-def memory(candidate: str, room: Path, *, of: str, count: int) -> dict[str, float]:
+def memory(candidate: str, folder: Path, *, of: str, count: int) -> dict[str, float]:
     """Bytes of resident memory for each open idle session, or for each buffered 6-byte chunk of 100 sessions."""
     names = ids(count if of == "session" else 100)
-    ours = Ours(room, names, flush_interval_seconds=3600, max_buffer_mb=1000)
+    ours = Ours(folder, names, flush_interval_seconds=3600, max_buffer_mb=1000)
     text = numbered(count // 100)
     before = 0
     for number in range(0, len(names), 100):
@@ -159,7 +159,7 @@ def _resident() -> int:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Rss"))
 
 
-def imports(candidate: str, room: Path, *, module: str) -> dict[str, float]:
+def imports(candidate: str, folder: Path, *, module: str) -> dict[str, float]:
     """Seconds of an import in a fresh interpreter, its byte code being cached: the best of 5."""
     code = f"import time; begun = time.perf_counter(); import {module}; print(time.perf_counter() - begun)"
     took = []

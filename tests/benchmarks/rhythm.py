@@ -25,9 +25,9 @@ class _NoOp(Peer):
         pass
 
 
-def cpu(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, float]:
+def cpu(peer: str, folder: Path, *, sessions: int, seconds: float) -> dict[str, float]:
     """Nanoseconds of CPU time for each chunk, of all threads, until all is in the files."""
-    names, to = _opened(peer, room, sessions)
+    names, to = _opened(peer, folder, sessions)
     chunks = numbered(int(seconds / _ROUND_SECONDS))
     before = time.process_time()
     _write(to, names, chunks)
@@ -37,19 +37,19 @@ def cpu(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, fl
     return {"ns": spent / len(chunks) / sessions * 1e9}
 
 
-def rounds_of_writes(peer: str, room: Path, *, sessions: int, seconds: float) -> dict[str, float]:
+def rounds_of_writes(peer: str, folder: Path, *, sessions: int, seconds: float) -> dict[str, float]:
     """Percentiles in milliseconds of one round of writes over all sessions."""
-    names, to = _opened(peer, room, sessions)
+    names, to = _opened(peer, folder, sessions)
     chunks = numbered(int(seconds / _ROUND_SECONDS))
     took = sorted(_write(to, names, chunks))
     _close(to, names, chunks)
     return {f"p{p:g}": 1e3 * took[min(len(took) - 1, int(len(took) * p / 100))] for p in (50, 99, 100)}
 
 
-def _opened(peer: str, room: Path, sessions: int) -> tuple[list[str], Peer]:
+def _opened(peer: str, folder: Path, sessions: int) -> tuple[list[str], Peer]:
     """The names of some sessions, and a peer that has opened their files."""
     names = ids(sessions)
-    to = _NoOp(room, names) if peer == "no-op" else open_peer(peer, room, names)
+    to = _NoOp(folder, names) if peer == "no-op" else open_peer(peer, folder, names)
     for name in names:
         to.write(name, name)
     if isinstance(to, Ours):

@@ -1,7 +1,7 @@
 """Runs candidates side by side: in each round every one once, each in a fresh interpreter, in turning order.
 
 The machine is never quiet for long, so no figure stands alone: what counts is the ratio
-of two candidates within one round, and the median of that over the rounds. Rooms with
+of two candidates within one round, and the median of that over the rounds. Folders with
 files are made before anything is deleted: ext4 creates slowly after a mass unlink.
 """
 
@@ -30,7 +30,7 @@ class Results:
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """Candidates that are not installed, and what was said."""
+    """Candidates that are not installed, and what was printed."""
 
     def median(self, candidate: str, figure: str) -> float:
         return median(self.values[candidate][figure])
@@ -42,7 +42,7 @@ class Results:
 
 
 class Rounds:
-    """Runs measures, `count` rounds each, in rooms under `directory` (None: the system's for temporary files)."""
+    """Runs measures, `count` rounds each, in folders under `directory` (None: the system's for temporary files)."""
 
     def __init__(self, count: int, directory: Path | None) -> None:
         self.count = count
@@ -59,12 +59,12 @@ class Rounds:
     ) -> Results:
         """The figures of a measure for candidates with their arguments. Raises where one fails.
 
-        Each run has a room of its own with so many files, `shared` makes it the same for all.
+        Each run has a folder of its own with so many files, `shared` makes it the same for all.
         """
         results = Results()
         order = list(candidates)
-        rooms = [self._room(files, age) for _ in range(1 if shared else self.count * len(order) if files else 0)]
-        left = list(rooms)
+        folders = [self._folder(files, age) for _ in range(1 if shared else self.count * len(order) if files else 0)]
+        left = list(folders)
         try:
             for number in range(self.count):
                 turn = number % len(order)
@@ -72,10 +72,10 @@ class Rounds:
                     if candidate in results.missing:
                         continue
                     if not shared and not files:
-                        rooms.append(self._room(0, 0))
-                        left.append(rooms[-1])
-                    room = left[0] if shared else left.pop()
-                    figures = _child(measure, candidate, room, candidates[candidate])
+                        folders.append(self._folder(0, 0))
+                        left.append(folders[-1])
+                    folder = left[0] if shared else left.pop()
+                    figures = _child(measure, candidate, folder, candidates[candidate])
                     if isinstance(figures, str):
                         results.missing[candidate] = figures
                         continue
@@ -83,21 +83,21 @@ class Rounds:
                         results.values.setdefault(candidate, {}).setdefault(name, []).append(value)
                 print(f"\r{measure}: round {number + 1} of {self.count} ", end="", file=sys.stderr, flush=True)
         finally:
-            for room in rooms:
-                shutil.rmtree(room)
+            for folder in folders:
+                shutil.rmtree(folder)
         print(file=sys.stderr)
         return results
 
-    def _room(self, files: int, age: float) -> Path:
-        room = Path(tempfile.mkdtemp(dir=self.directory, prefix="bench-"))
+    def _folder(self, files: int, age: float) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=self.directory, prefix="bench-"))
         if files:
-            make_files(room, files, age)
-        return room
+            make_files(folder, files, age)
+        return folder
 
 
-def _child(measure: str, candidate: str, room: Path, arguments: Mapping[str, object]) -> dict[str, float] | str:
+def _child(measure: str, candidate: str, folder: Path, arguments: Mapping[str, object]) -> dict[str, float] | str:
     """The figures of one run in an interpreter of its own; or why the candidate cannot run."""
-    order = json.dumps([measure, candidate, str(room), arguments])
+    order = json.dumps([measure, candidate, str(folder), arguments])
     done = subprocess.run([sys.executable, str(_CHILD), order], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{measure} of {candidate} {arguments} failed:\n{done.stderr}")

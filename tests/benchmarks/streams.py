@@ -35,7 +35,7 @@ class _LockedLists:
             chunks.clear()
 
 
-def call(candidate: str, room: Path, *, sessions: int, blocks: int) -> dict[str, float]:
+def call(candidate: str, folder: Path, *, sessions: int, blocks: int) -> dict[str, float]:
     """Nanoseconds of one write(), one thread, `sessions` in turns; the worker writes them at the end."""
     names = ids(sessions)
     order = names * max(1, 256_000 // sessions)
@@ -43,7 +43,7 @@ def call(candidate: str, room: Path, *, sessions: int, blocks: int) -> dict[str,
     if candidate == "yardstick":
         peer: _LockedLists | Ours = _LockedLists(names)
     else:
-        peer = Ours(room, names, max_open_files=min(sessions, 15_000), flush_interval_seconds=3600)
+        peer = Ours(folder, names, max_open_files=min(sessions, 15_000), flush_interval_seconds=3600)
     write = peer.write
     for name in names:
         write(name, name)
@@ -65,17 +65,17 @@ def call(candidate: str, room: Path, *, sessions: int, blocks: int) -> dict[str,
     return {"ns": median(times) * 1e9}
 
 
-def saturated(peer: str, room: Path, *, chunks: int, sessions: int = 100) -> dict[str, float]:
+def saturated(peer: str, folder: Path, *, chunks: int, sessions: int = 100) -> dict[str, float]:
     """Chunks a second until all is in the files: 4 threads without a pause, 6-byte chunks."""
     shares = [ids(sessions // _THREADS, thread) for thread in range(_THREADS)]
     text = numbered(chunks // sessions)
-    return {"rate": len(text) * sessions / _seconds(peer, room, shares, text)}
+    return {"rate": len(text) * sessions / _seconds(peer, folder, shares, text)}
 
 
-def large(peer: str, room: Path, *, size: int, megabytes: int) -> dict[str, float]:
+def large(peer: str, folder: Path, *, size: int, megabytes: int) -> dict[str, float]:
     """Megabytes a second of one stream of larger chunks; "os.write" writes blocks of 1 MiB instead."""
     if peer == "os.write":
-        fd = os.open(room / "raw.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fd = os.open(folder / "raw.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         block = os.urandom(1 << 20)
         begun = time.perf_counter()
         for _ in range(megabytes):
@@ -83,12 +83,12 @@ def large(peer: str, room: Path, *, size: int, megabytes: int) -> dict[str, floa
         os.close(fd)
         return {"mb": megabytes * len(block) / 1e6 / (time.perf_counter() - begun)}
     text = numbered(megabytes * 1_000_000 // size, size)
-    return {"mb": len(text) * size / 1e6 / _seconds(peer, room, [ids(1)], text)}
+    return {"mb": len(text) * size / 1e6 / _seconds(peer, folder, [ids(1)], text)}
 
 
-def _seconds(peer_name: str, room: Path, shares: list[list[str]], text: list[str]) -> float:
+def _seconds(peer_name: str, folder: Path, shares: list[list[str]], text: list[str]) -> float:
     """Seconds from the first write of all threads to the end of close(); then looks whether all arrived."""
-    peer = open_peer(peer_name, room, [name for share in shares for name in share])
+    peer = open_peer(peer_name, folder, [name for share in shares for name in share])
     for share in shares:
         for name in share:
             peer.stream([name], [name])  # opens the files
@@ -114,20 +114,20 @@ def _seconds(peer_name: str, room: Path, shares: list[list[str]], text: list[str
 
 
 def paced(
-    peer: str, room: Path, *, sessions: int, seconds: float, beside: str = "", rate: int = 20_000
+    peer: str, folder: Path, *, sessions: int, seconds: float, beside: str = "", rate: int = 20_000
 ) -> dict[str, float]:
     """Percentiles in microseconds of write() at `rate` chunks a second, from 4 threads that pause in between.
 
-    `beside`: "sweep" looks at all files in the room again and again; "flush" counts only
+    `beside`: "sweep" looks at all files in the folder again and again; "flush" counts only
     calls made while 10,000 dirty sessions besides are being flushed.
     """
     shares = [ids(sessions // _THREADS, thread) for thread in range(_THREADS)]
     names = [name for share in shares for name in share]
     others = ids(10_000, 9) if beside == "flush" else []
     if peer == "streaming_logger":
-        to: Peer = Ours(room, names + others, flush_interval_seconds=0.5)
+        to: Peer = Ours(folder, names + others, flush_interval_seconds=0.5)
     else:
-        to = open_peer(peer, room, names)
+        to = open_peer(peer, folder, names)
     for name in names + others:
         to.write(name, name)
     if isinstance(to, Ours):

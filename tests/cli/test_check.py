@@ -91,7 +91,7 @@ def test_check_config_of_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
 # -- doctor --------------------------------------------------------------------------
 
 
-def test_doctor_finds_no_trouble_beside_a_working_server(config: Path, directory: Path) -> None:
+def test_doctor_finds_no_problem_beside_a_working_server(config: Path, directory: Path) -> None:
     """And names its process."""
     with Server(directory) as server:
         server.stream("sess_1", "Hello")
@@ -189,7 +189,7 @@ def test_doctor_finds_an_active_session_that_should_have_been_abandoned(config: 
 
 
 def test_doctor_notes_pins_and_parked_sessions(config: Path, directory: Path) -> None:
-    """With what to do; they are no trouble."""
+    """With what to do; they are not problems."""
     with Server(directory, max_open_files=1) as server:
         server.stream("sess_1", "Hello")
         server.stream("sess_2", "Hello")

@@ -39,8 +39,8 @@ def test_dry_run_says_what_would_go_and_deletes_nothing(directory: Path, tmp_pat
         for name, seconds in (("old", 700), ("kept", 700), ("ancient", 90_000), ("bad", 700), ("active", 700)):
             age(directory / f"{name}.log", seconds)
         run("pin", "kept")
-        said = json.loads(run("sweep", "--dry-run", "--json").stdout)
-        assert {due["session"]: due["reason"] for due in said["due"]} == {"old": "retention", "ancient": "retention"}
+        printed = json.loads(run("sweep", "--dry-run", "--json").stdout)
+        assert {due["session"]: due["reason"] for due in printed["due"]} == {"old": "retention", "ancient": "retention"}
         assert len(list(directory.glob("*.log"))) == 6
         done = json.loads(run("sweep", "--json").stdout)
         assert done["report"]["deleted"] == 2
@@ -56,8 +56,8 @@ def test_dry_run_tells_an_emergency(directory: Path, tmp_path: Path) -> None:
             server.stream(f"sess_{number}", "x" * 400)
             server.complete_session(f"sess_{number}")
             age(directory / f"sess_{number}.log", 100 - number)
-        said = json.loads(run("sweep", "--dry-run", "--json").stdout)
-        assert [(due["session"], due["reason"]) for due in said["due"]] == [("sess_0", "disk"), ("sess_1", "disk")]
+        printed = json.loads(run("sweep", "--dry-run", "--json").stdout)
+        assert [(due["session"], due["reason"]) for due in printed["due"]] == [("sess_0", "disk"), ("sess_1", "disk")]
         run("sweep")
         assert {path.stem for path in directory.glob("*.log")} == {"sess_2", "sess_3"}
 

@@ -102,7 +102,7 @@ def test_torn_and_foreign_lines_of_the_ledger_are_skipped(directory: Path) -> No
 
 
 def test_ls_says_when_each_is_swept_and_by_which_rule(directory: Path) -> None:
-    """By the server's own policy: trouble later than the others, pinned and active never."""
+    """By the server's own policy: failed ones later than the others, pinned and active never."""
     with Server(directory, failed_retention_minutes=60) as server:
         for session, outcome in (("good", "completed"), ("bad", "error"), ("pinned", "completed")):
             server.stream(session, "Hello")

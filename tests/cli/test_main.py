@@ -62,7 +62,7 @@ def test_wrong_usage_and_wrong_configuration_are_2(tmp_path: Path) -> None:
 
 
 def test_bad_configuration_does_not_hide_a_named_directory(tmp_path: Path, directory: Path) -> None:
-    """At 3 a.m. the sessions are wanted; it is said beside them."""
+    """The sessions are shown all the same; the fault is reported beside them."""
     with Server(directory) as server:
         server.stream("sess_1", "x")
         (tmp_path / "logging_config.json").write_text("{")

@@ -72,7 +72,7 @@ def test_show_tail_of_a_large_file(directory: Path, server: Server) -> None:
 
 
 def test_prefix_of_an_id_is_enough_and_an_ambiguous_one_lists_the_candidates(directory: Path, server: Server) -> None:
-    """An exact id wins over longer ones; an unknown one is trouble."""
+    """An exact id wins over longer ones; an unknown one is a problem."""
     server.stream("sess", "short")
     server.stream("sess_a1", "one")
     server.stream("sess_a2", "two")
@@ -142,7 +142,7 @@ def test_follow_says_orphaned_after_a_crash(directory: Path, server: Server, tmp
 
 
 def test_follow_goes_on_in_a_new_turn_with_keep(directory: Path, server: Server, tmp_path: Path) -> None:
-    """`-F`: the end is told, and the session followed on."""
+    """`-F`: the end is reported, and the session followed on."""
     server.stream("sess_1", "one ")
     with Started("follow", "-F", "sess_1", "--dir", directory, directory=tmp_path) as follow:
         follow.shows("one ")
@@ -157,7 +157,7 @@ def test_follow_goes_on_in_a_new_turn_with_keep(directory: Path, server: Server,
 
 
 def test_follow_goes_on_after_a_removal(directory: Path, server: Server, tmp_path: Path) -> None:
-    """Somebody's rm: what stands under the name next is followed."""
+    """After an `rm`: what stands under the name next is followed."""
     server.stream("sess_1", "one ")
     with Started("follow", "sess_1", "--dir", directory, directory=tmp_path) as follow:
         follow.shows("one ")

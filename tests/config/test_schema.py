@@ -174,7 +174,7 @@ def test_config_is_frozen() -> None:
 
 
 def test_config_by_keywords_is_checked_too() -> None:
-    """Whoever builds it in Python gets the same error."""
+    """Building it in Python gives the same error."""
     with pytest.raises(ConfigError) as caught:
         Config(enabled=1, max_buffer_mb=-1)  # type: ignore[arg-type]
     assert [problem.key for problem in caught.value.problems] == ["enabled", "max_buffer_mb"]

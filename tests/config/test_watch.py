@@ -47,7 +47,7 @@ def watched(tmp_path: Path, clock: ManualClock) -> Iterator[Watched]:
 
 
 def test_edit_takes_effect_within_one_flush_interval(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """All of it at once, counted, and said with old and new values."""
+    """All of it at once, counted, and logged with old and new values."""
     caplog.set_level(logging.INFO, "streaming_logger")
     watched.edit(file_retention_minutes=3, flush_interval_seconds=1)
     watched.logger.advance(1.9)
@@ -98,7 +98,7 @@ def test_removed_file_changes_nothing(watched: Watched) -> None:
 
 
 def test_directory_edit_needs_a_restart(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said, everything else of the edit is taken over, and nothing is written elsewhere."""
+    """It is logged, everything else of the edit is picked up, and nothing is written elsewhere."""
     watched.edit(directory="elsewhere", flush_interval_seconds=1)
     watched.logger.advance(2)
     watched.logger.write("s", "text")
@@ -155,7 +155,7 @@ def test_logger_without_a_file_watches_none(manual: Callable[..., StreamingLogge
 
 
 def test_a_copy_of_what_is_in_force_lies_in_the_directory(tmp_path: Path, clock: ManualClock) -> None:
-    """With what the environment said, and after each edit; never of a refused one."""
+    """With the environment's values, and after each edit; never of a refused one."""
     path = tmp_path / "logging_config.json"
     path.write_text('{"streaming_logs": {"file_retention_minutes": 20}}')
     logger = ManualLogger(load(path, environ={}), tmp_path / "logs", clock=clock, config_file=path)

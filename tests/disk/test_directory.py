@@ -34,7 +34,7 @@ def test_one_without_log_files_is_ours(tmp_path: Path) -> None:
 
 
 def test_one_with_log_files_of_others_is_not(tmp_path: Path) -> None:
-    """It is written to and not marked, before somebody says adopt."""
+    """It is written to and not marked, before `adopt` is set."""
     (tmp_path / "syslog.log").touch()
     assert not ours(tmp_path)
     assert not (tmp_path / PRIVATE).exists()
@@ -99,7 +99,7 @@ def test_world_writable_one_is_refused(tmp_path: Path) -> None:
     assert f"chmod o-w {tmp_path / 'open'}" in refusal(tmp_path / "open")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
 def test_foreign_owned_one_is_refused(tmp_path: Path) -> None:
     """Its owner could replace the files."""
     (tmp_path / "theirs").mkdir()

@@ -1,4 +1,4 @@
-"""The ledger: in order whoever writes, and readable whatever stands in it."""
+"""The ledger: in order with any number of writers, and readable whatever it contains."""
 
 from __future__ import annotations
 

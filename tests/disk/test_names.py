@@ -88,13 +88,13 @@ def test_name_leads_back_to_the_id(id_: str) -> None:
 
 @given(ids, ids)
 def test_distinct_ids_have_distinct_names(one: str, other: str) -> None:
-    """Nobody's text lands in somebody else's file."""
+    """No session's text lands in another session's file."""
     assert (file_name_of(one) == file_name_of(other)) == (one == other)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Za-z0-9._%~-]{0,60}", fullmatch=True))
 def test_only_a_name_that_could_be_made_is_recognised(stem: str) -> None:
-    """What is recognised is a name that `file_name` makes, so a stranger's file is never taken for ours."""
+    """What is recognised is a name that `file_name` makes, so no other file is taken for a session's."""
     id_ = session_id_of(stem + SUFFIX)
     if id_ is not None and "~" not in stem:
         assert file_name_of(id_) == stem + SUFFIX

@@ -34,7 +34,7 @@ def owners(directory: Directory) -> Iterator[Owners]:
     owners.close()
 
 
-def room(directory: Directory) -> list[str]:
+def folder(directory: Directory) -> list[str]:
     """The owner files that are there."""
     path = directory.path / PRIVATE / "owners"
     return sorted(os.listdir(path)) if path.exists() else []
@@ -70,22 +70,22 @@ def test_dead_owner_parks_nothing_and_is_removed(directory: Directory, owners: O
     path.mkdir()
     (path / "4242-0123dead").write_text("+a.log\n")
     assert not owners.parked("a.log")
-    assert room(directory) == []
+    assert folder(directory) == []
 
 
 def test_closed_owner_leaves_no_file(directory: Directory, owner: OwnerFile) -> None:
     """Twice is fine."""
     owner.add("a.log")
-    assert len(room(directory)) == 1
+    assert len(folder(directory)) == 1
     owner.close()
     owner.close()
-    assert room(directory) == []
+    assert folder(directory) == []
 
 
 def test_removed_list_is_written_anew(directory: Directory, owner: OwnerFile, owners: Owners) -> None:
-    """Somebody's `rm -r` costs no session."""
+    """An `rm -r` costs no session."""
     owner.add("a.log")
-    for name in room(directory):
+    for name in folder(directory):
         (directory.path / PRIVATE / "owners" / name).unlink()
     owner.check()
     assert owners.parked("a.log")
@@ -100,14 +100,14 @@ def test_list_does_not_grow_without_bound(
     for number in range(500):
         owner.add(f"{number}.log")
         owner.discard(f"{number}.log")
-    (name,) = room(directory)
+    (name,) = folder(directory)
     assert (directory.path / PRIVATE / "owners" / name).stat().st_size < 2000
     assert owners.parked("stays.log")
     assert not owners.parked("499.log")
 
 
 def test_list_that_cannot_be_written_refuses(owner: OwnerFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants to park hears it, and keeps its lock instead."""
+    """The caller gets the error and keeps its lock."""
     owner.add("a.log")
     monkeypatch.setattr(os, "write", lambda fd, data: 1)
     with pytest.raises(OSError, match="did not take"):

@@ -68,7 +68,7 @@ def test_planted_thing_is_never_written_nor_deleted(
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_file_of_somebody_else_is_refused(store: Store) -> None:
     """Text never lands in a file that another user owns."""
     path = written(store, "s.log")
@@ -106,7 +106,7 @@ def test_open_file_is_locked_until_it_is_closed(store: Store) -> None:
 
 
 def test_file_that_somebody_holds_exclusively_is_busy(store: Store) -> None:
-    """It is told, not waited for."""
+    """It is reported, not waited for."""
     path = written(store, "s.log")
     with path.open("rb") as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
@@ -116,7 +116,7 @@ def test_file_that_somebody_holds_exclusively_is_busy(store: Store) -> None:
 
 
 def test_appends_go_behind_what_is_there(store: Store) -> None:
-    """Also after somebody truncated the file, as copytruncate does."""
+    """Also after the file was truncated, as copytruncate does."""
     path = written(store, "s.log", b"one ")
     file = store.open("s.log")
     store.append(file, [b"two "])

@@ -43,9 +43,9 @@ class Served:
         )
         assert self.process.stdout is not None
         self.process.stdout.readline()
-        said = re.search(r"curl -N 'http://127\.0\.0\.1:(\d+)/", self.process.stdout.readline())
-        assert said, "the server prints its curl line"
-        self.port = int(said[1])
+        printed = re.search(r"curl -N 'http://127\.0\.0\.1:(\d+)/", self.process.stdout.readline())
+        assert printed, "the server prints its curl line"
+        self.port = int(printed[1])
 
     def ask(self, prompt: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, Path]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -84,14 +84,14 @@ def test_demo_shows_the_whole_life_in_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "printed"),
     [("two_lines.py", "The answer is 42."), ("asyncio_stream.py", "grace says 5."), ("stop_by_signal.py", " 0 lost")],
 )
-def test_short_examples_run(name: str, said: str) -> None:
+def test_short_examples_run(name: str, printed: str) -> None:
     """Each one ends with 0, says nothing on stderr, and shows what it logged."""
     ran = run(str(EXAMPLES / name))
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert said in ran.stdout
+    assert printed in ran.stdout
 
 
 def test_bytes_arrive_as_they_are_streamed_and_the_log_equals_them(served: Served) -> None:
@@ -115,8 +115,8 @@ def test_a_client_that_hangs_up_completes_its_session(served: Served) -> None:
     response.close()
     connection.close()
     assert served.process.stderr is not None
-    said = served.process.stderr.readline()  # the record of the session's end: comes by itself, long before the poem's
-    assert f"error {file.name}" in said
+    printed = served.process.stderr.readline()  # of the session's end, long before the poem's
+    assert f"error {file.name}" in printed
     assert file.read_bytes().startswith(received)
     assert len(file.read_bytes()) < len(recorded("poem"))
 
@@ -125,7 +125,7 @@ def test_interrupt_ends_cleanly_and_loses_nothing(served: Served) -> None:
     """Ctrl-C in mid-stream: exit code 0, no traceback, and all that was sent is in the file."""
     connection, response, file = served.ask("poem")
     received = response.read1()
-    said, errors = served.interrupt()
+    printed, errors = served.interrupt()
     try:
         while part := response.read1():
             received += part
@@ -134,7 +134,7 @@ def test_interrupt_ends_cleanly_and_loses_nothing(served: Served) -> None:
     response.close()
     connection.close()
     assert served.process.returncode == 0
-    assert "Stopped: 1 sessions" in said
+    assert "Stopped: 1 sessions" in printed
     assert "Traceback" not in errors
     assert received
     assert file.read_bytes() == received

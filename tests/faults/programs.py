@@ -59,7 +59,7 @@ def wait_for_line(program: subprocess.Popen[str], start: str) -> str:
         if line.startswith(start):
             return line.removeprefix(start).strip()
     assert program.stderr is not None
-    raise AssertionError(f"the program ended before it said {start!r}: {program.stderr.read()}")
+    raise AssertionError(f"the program ended before it printed {start!r}: {program.stderr.read()}")
 
 
 def records(path: Path) -> list[int]:

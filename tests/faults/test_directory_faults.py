@@ -1,4 +1,4 @@
-"""Somebody removes, renames or truncates what a session has open: noticed at the next flush, and gone on with."""
+"""A session's open file is removed, renamed or truncated: noticed at the next flush, which writes on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_file_gone_is_made_anew_at_the_next_flush(tmp_path: Path, manual: Make, 
     stats = logger.stats()
     assert stats.files_reopened == 1
     assert not stats.dropped_characters
-    assert logger.health().status == "degraded", "the operator is told"
+    assert logger.health().status == "degraded", "the operator can see it"
 
 
 def test_file_renamed_away_keeps_what_it_held_and_gets_no_more(tmp_path: Path, manual: Make) -> None:

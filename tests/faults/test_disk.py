@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @needs_root
 def test_full_disk_loses_nothing_while_memory_lasts(small_disk: Path, manual: Make) -> None:
-    """The unwritten tail is kept exactly; with room again it follows, in order, also of a completed session."""
+    """The unwritten tail is kept exactly; with space again it follows, in order, also of a completed session."""
     logger = manual()
     for begin in range(0, 200_000, 1000):
         logger.write("a", numbers(begin, begin + 1000))
@@ -73,7 +73,7 @@ def test_full_disk_marks_what_finds_no_room_in_memory(small_disk: Path, manual: 
     logger = manual(max_buffer_mb=1)
     for number in range(400_000):
         logger.write("a", f"{number:06d};")
-        if number in (300_000, 350_000):  # a little room, twice: gaps in the middle
+        if number in (300_000, 350_000):  # a little space, twice: gaps in the middle
             mount("-o", f"remount,size={number // 250}k", small_disk)
         if number % 50_000 == 0:
             logger.flush()

@@ -59,7 +59,7 @@ def open_logger(**settings):
 flag = Path(os.environ["HANG_WHILE"])
 
 def peak():
-    # The most memory that was ever resident, in KiB; ru_maxrss would begin with that of whoever started us.
+    # The most memory that was ever resident, in KiB; ru_maxrss would begin with that of the parent.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 def bounded(call, *arguments):

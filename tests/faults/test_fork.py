@@ -83,11 +83,11 @@ def test_fork_under_load(tmp_path: Path, forks: int) -> None:
     """Three threads write while the process forks; each record is there once, the parent's and the children's."""
     status, output, errors = run(HELD + LOAD, tmp_path / "logs", str(forks), "os", seconds=250)
     assert status == 0, errors
-    said = [line.split() for line in output.splitlines()]
-    assert [code for name, code in said if name == "child"] == ["0"] * forks, errors
+    printed = [line.split() for line in output.splitlines()]
+    assert [code for name, code in printed if name == "child"] == ["0"] * forks, errors
     shared = Counter(records(tmp_path / "logs" / "shared.log"))
     expected = Counter(int(f"9{index:04}{number:04}") for index in range(forks) for number in range(200))
-    for name, count in said:
+    for name, count in printed:
         if name != "child":
             assert records(tmp_path / "logs" / f"{name}.log") == list(range(int(count)))
             expected.update(int(f"{name[1:]}{number:08}") for number in range(int(count)))

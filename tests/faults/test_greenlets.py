@@ -79,7 +79,7 @@ def test_greenlets_lose_nothing_and_never_hang(tmp_path: Path, library: str, ord
 @pytest.mark.parametrize("order", ["patched first", "logger first"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_slow_disk_does_not_stop_other_greenlets(tmp_path: Path, library: str, order: str) -> None:
-    """One waits 0.5 s for a completion that somebody's lock holds up; the others go on."""
+    """One waits 0.5 s for a completion that another lock delays; the others go on."""
     place = tmp_path / "logs"
     place.mkdir(mode=0o700)
     (place / "s.log").touch(0o600)

@@ -174,7 +174,7 @@ def test_what_is_planted_under_our_own_names_holds_up_no_stream(
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A directory of somebody's, with files that look like all that a sweep may remove."""
+    """Another user's directory, with files that look like all that a sweep may remove."""
     home = tmp_path / "home"
     home.mkdir()
     for name in ("diary.txt", "sess_1.log", "123-deadbeef"):
@@ -184,11 +184,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_a_planted_room_of_owner_files_leads_nobody_elsewhere(tmp_path: Path, manual: Make, home: Path) -> None:
-    """As a symlink to somebody's home, whose files look like dead owners': nothing in it is written or deleted."""
-    room = tmp_path / "logs" / ".streaming_logger" / "owners"
-    room.parent.mkdir(mode=0o700, parents=True)
+    """As a symlink to a home directory, whose files look like dead owners': nothing in it is written or deleted."""
+    owners = tmp_path / "logs" / ".streaming_logger" / "owners"
+    owners.parent.mkdir(mode=0o700, parents=True)
     (tmp_path / "logs").chmod(0o700)
-    room.symlink_to(home)
+    owners.symlink_to(home)
     before = {path: path.read_text() for path in home.iterdir()}
     logger = manual(max_open_files=2)
     for session in ("a", "b", "c"):
@@ -201,24 +201,24 @@ def test_a_planted_room_of_owner_files_leads_nobody_elsewhere(tmp_path: Path, ma
     assert (report.deleted, report.errors) == (0, 3), "nobody can tell who is parked: nothing is swept"
     assert logger.health().status == "degraded"
     assert {path: path.read_text() for path in home.iterdir()} == before
-    room.unlink()
+    owners.unlink()
     assert logger.cleanup_completed_files().deleted == 3
 
 
 def test_a_strangers_file_among_the_owner_files_stays(tmp_path: Path, manual: Make) -> None:
     """Only a name that we could have made is taken for a dead owner's."""
-    room = tmp_path / "logs" / ".streaming_logger" / "owners"
-    room.mkdir(mode=0o700, parents=True)
+    owners = tmp_path / "logs" / ".streaming_logger" / "owners"
+    owners.mkdir(mode=0o700, parents=True)
     (tmp_path / "logs").chmod(0o700)
-    (room / "notes.txt").write_text("precious")
-    dead = room / f"{os.getpid()}-0123abcd"
+    (owners / "notes.txt").write_text("precious")
+    dead = owners / f"{os.getpid()}-0123abcd"
     dead.write_text("+s.log\n")
     logger = manual()
     logger.write("s", "text")
     logger.complete_session("s")
     make_old(tmp_path / "logs" / "s.log", 3600)
     assert logger.cleanup_completed_files().deleted == 1
-    assert (room / "notes.txt").read_text() == "precious"
+    assert (owners / "notes.txt").read_text() == "precious"
     assert not dead.exists()
 
 

@@ -222,7 +222,7 @@ def first_use(life: Life) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Somebody holds the file, so that nothing is written to it."""
+    """Another process locks the file, so that nothing is written to it."""
     path.touch(0o600)
     with path.open("rb") as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
@@ -231,7 +231,7 @@ def locked(path: Path) -> Iterator[None]:
 
 LIVES = [first_write, seal, seal_while_full, complete_and_wait, complete, flush, close, session, construct, first_use]
 ACTIONS = ["raise", "write", "complete", "flush", "close", "stats", "get"]
-#: While somebody holds the file, what waits for the disk takes its 5 s.
+#: While another process locks the file, whatever waits for the disk takes its 5 s.
 CASES = [(life, action) for life in LIVES for action in ACTIONS]
 CASES = [case for case in CASES if case[0] is not seal_while_full or case[1] in ("raise", "write", "stats", "get")]
 

@@ -81,13 +81,13 @@ while True:
 
 
 def cut_while_writing(disk: Disk, durability: str, cuts: int) -> tuple[int, int]:
-    """How many sessions were said to be complete, and how many of them are not whole afterwards."""
+    """How many sessions were reported complete, and how many of them are not whole afterwards."""
     directory, completed, broken = disk.path / "logs", 0, 0
     for cut in range(cuts):
         with running(VICTIM, directory, durability, str(cut)) as program:
             wait_for_line(program, "complete")
             time.sleep(0.1 + 0.07 * cut)  # the moment is the test
-            # Stopped, so that what it has said by now was said before the cut.
+            # Stopped, so that what it has printed by now was printed before the cut.
             os.kill(program.pid, signal.SIGSTOP)
             os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
             disk.cut()

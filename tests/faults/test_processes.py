@@ -79,7 +79,7 @@ def test_one_sweeper_at_a_time(tmp_path: Path, manual: Callable[..., ManualLogge
 
 
 def foreign_lock(path: Path) -> subprocess.Popen[str]:
-    """A process of somebody else's that holds the lock; `with` lets go of it."""
+    """Another program's process that holds the lock; `with` releases it."""
     program = subprocess.Popen(
         ["flock", "-x", str(path), "sh", "-c", "echo held; read line || true"],
         stdin=subprocess.PIPE,

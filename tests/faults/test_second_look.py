@@ -41,7 +41,7 @@ def events(directory: Path) -> list[dict[str, object]]:
 def test_symlink_planted_while_the_logger_runs_leads_nowhere(
     tmp_path: Path, manual: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A member of the directory's group renames .streaming_logger away: nothing outside is written, once said."""
+    """A member of the directory's group renames .streaming_logger away: nothing outside is written; logged once."""
     logger = manual()
     logger.write("s", "before ")
     logger.advance(2)
@@ -185,7 +185,7 @@ def no_thread(target: object, name: str) -> None:
 
 
 def test_without_a_worker_a_busy_file_is_retried(tmp_path: Path, live: Live) -> None:
-    """Somebody holds it for 50 ms: complete_session returns soon after, and the text is written."""
+    """It is locked for 50 ms: complete_session returns soon after, and the text is written."""
     logger = live({"run_thread": no_thread}, failed_retention_minutes=60)
     path = tmp_path / "logs" / "s.log"
     path.touch(0o600)

@@ -130,7 +130,7 @@ say(f"sure {number}")
 """
 
 
-def said(output: str, word: str) -> str:
+def printed(output: str, word: str) -> str:
     found = re.search(rf"^{word} (.*)$", output, re.MULTILINE)
     return found[1] if found else ""
 
@@ -139,11 +139,11 @@ def one_run(program: str, place: Path, how: str = "") -> int:
     """One process; how many records it wrote, of which none is lost, doubled or out of order."""
     place.mkdir()
     status, output, errors = run(program, place / "logs", how)
-    assert said(output, "sure"), errors
+    assert printed(output, "sure"), errors
     assert status in (0, -signal.SIGTERM), errors
-    sure = int(said(output, "sure"))
-    unsure = set(map(int, said(output, "unsure").split()))
-    if took := said(output, "took"):
+    sure = int(printed(output, "sure"))
+    unsure = set(map(int, printed(output, "unsure").split()))
+    if took := printed(output, "took"):
         assert float(took) < 2, took  # 5 s where something waits for a lock
     found = records(place / "logs" / "s.log")
     if program in (CTRL_C, TERMINATED):
@@ -151,7 +151,7 @@ def one_run(program: str, place: Path, how: str = "") -> int:
     start = 1 if program == TIMEOUT else 0
     assert sorted(set(found)) == found, "doubled or out of order"
     assert set(range(start, sure)) - unsure <= set(found) <= set(range(start, sure + 1)), "lost"
-    if back := said(output, "back"):
+    if back := printed(output, "back"):
         assert records(place / "logs" / "back.log") == list(range(int(back)))
     return sure
 

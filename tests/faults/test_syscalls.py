@@ -79,10 +79,10 @@ def attach(pid: int, inject: str, output: Path, *options: str) -> subprocess.Pop
         text=True,
     )
     assert tracer.stderr is not None
-    said = tracer.stderr.readline()
-    if "attached" not in said:
+    printed = tracer.stderr.readline()
+    if "attached" not in printed:
         detach(tracer)
-        pytest.skip(f"strace cannot attach here: {said.strip()}")
+        pytest.skip(f"strace cannot attach here: {printed.strip()}")
     return tracer
 
 
@@ -97,14 +97,14 @@ def needs_strace() -> None:
         pytest.skip("needs strace")
 
 
-def injected(child: Child, place: Path, inject: str, *, strangers: bool = False) -> int:
+def injected(child: Child, place: Path, inject: str, *, foreign: bool = False) -> int:
     """One life with one fault; how many calls it hit. Everything that must hold is asserted here."""
     directory = place / "logs"
     directory.mkdir(mode=0o700)
     for name in OLD:
         (directory / f"{name}.log").write_text("x")
         make_old(directory / f"{name}.log", 7200)
-    if not strangers:
+    if not foreign:
         (directory / ".streaming_logger").mkdir(mode=0o700)  # our mark
     child.say(str(directory))
     pid = child.hear()
@@ -112,21 +112,21 @@ def injected(child: Child, place: Path, inject: str, *, strangers: bool = False)
     tracer = attach(pid, inject, place / "strace")
     try:
         child.say("go")
-        said = child.hear()
+        printed = child.hear()
     finally:
         detach(tracer)
     hits = (place / "strace").read_text().count("INJECTED")
-    assert said == PHASES[0], f"{inject}: {said}"
+    assert printed == PHASES[0], f"{inject}: {printed}"
     child.say("go")
-    said = child.hear()
-    assert said == PHASES[1], f"{inject}: {said}"
+    printed = child.hear()
+    assert printed == PHASES[1], f"{inject}: {printed}"
     found = logs(directory)
-    assert OLD & found.keys() == (OLD if strangers else set()), inject
+    assert OLD & found.keys() == (OLD if foreign else set()), inject
     expected = {**dict.fromkeys(SESSIONS, "1;2;3;4;"), "done": "1;2;", "many": "m" * 600}
     assert {name: text for name, text in found.items() if name not in OLD} == expected, inject
     child.say("go")
-    said = child.hear()
-    assert said == PHASES[2], f"{inject}: {said}"
+    printed = child.hear()
+    assert printed == PHASES[2], f"{inject}: {printed}"
     child.say("go")
     assert child.hear() == [], f"{inject}: descriptors left"
     shutil.rmtree(directory)
@@ -183,10 +183,10 @@ def test_every_call_fails_from_the_kth_on(tmp_path: Path, child: Child, call: st
 
 @pytest.mark.usefixtures("needs_strace")
 @pytest.mark.parametrize("call", ["newfstatat", "getdents64"])
-def test_a_fault_never_makes_a_strangers_directory_ours(tmp_path: Path, child: Child, call: str) -> None:
+def test_a_fault_never_makes_a_foreign_directory_ours(tmp_path: Path, child: Child, call: str) -> None:
     """Whatever look at the directory fails, other people's files in it are not swept."""
     for k in range(1, 13):
-        if not injected(child, tmp_path, f"{call}:error=EIO:when={k}", strangers=True):
+        if not injected(child, tmp_path, f"{call}:error=EIO:when={k}", foreign=True):
             break
 
 

@@ -58,7 +58,7 @@ import sys, threading
 from pathlib import Path
 from streaming_logger import Config, StreamingLogger
 
-threading.stack_size(1 << 46)  # no machine has room for such a thread: every start fails
+threading.stack_size(1 << 46)  # no machine has memory for such a thread: every start fails
 with StreamingLogger(Config(min_free_disk_mb=None), directory=sys.argv[1]) as logger:
     for number in range(10_000):
         logger.write("long", f"{number};")

@@ -21,8 +21,8 @@ def session_of(logger: ManualLogger, session_id: str) -> Session:
     return logger._engine.table.live[session_id]
 
 
-def test_loose_chunks_are_joined(manual: Make) -> None:
-    """64 bytes a chunk become a few: at most 511 stay loose."""
+def test_pending_chunks_are_sealed(manual: Make) -> None:
+    """64 bytes a chunk become a few: at most 511 stay pending."""
     logger = manual()
     for _ in range(10 * MAX_SEAL_AT + 5):
         logger.write("s", "ab")
@@ -48,7 +48,7 @@ def test_with_many_sessions_fewer_chunks_stay_pending(manual: Make, sessions: in
 
 
 @pytest.mark.parametrize("size", [6, LONG_CHUNK - 1, LONG_CHUNK, 2 * LONG_CHUNK - 1, 8 * LONG_CHUNK, 999 * LONG_CHUNK])
-def test_what_is_loose_stays_small_whatever_the_chunks(manual: Make, size: int) -> None:
+def test_what_is_pending_stays_small_whatever_the_chunks(manual: Make, size: int) -> None:
     """511 chunks and 64 K characters at the most hide from the bound; the longer the chunks, the fewer."""
     logger = manual(max_buffer_mb=1000)
     for number in range(1, 1200):
@@ -94,7 +94,7 @@ def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch:
 
 
 def test_bound_on_memory_holds_and_the_gap_is_marked_in_its_place(manual: Make) -> None:
-    """What found no room is counted by reason and stands in the file as one marker, where it is missing."""
+    """What found no memory is counted by reason and stands in the file as one marker, where it is missing."""
     logger = manual(max_buffer_mb=1)
     logger.write("s", "a" * 100_000)
     for _ in range(30):
@@ -120,7 +120,7 @@ def test_marker_reads_as_the_contract_says() -> None:
 
 
 def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
-    """A session that may not be written fills seven eighths; modest ones still have room."""
+    """A session that may not be written fills seven eighths; modest ones still have memory."""
     logger = manual(max_buffer_mb=1)
     (logger.base_dir / "stuck.log").mkdir()
     for _ in range(3000):
@@ -145,7 +145,7 @@ def test_memory_pressure_brings_the_flush_forward(manual: Make) -> None:
 
 
 def test_chunks_are_counted_exactly(manual: Make) -> None:
-    """Joined, loose, written and dropped ones."""
+    """Sealed, pending, written and dropped ones."""
     logger = manual(max_buffer_mb=0.01)
     for number in range(200):
         logger.write("s", "x" * (number + 1))

@@ -90,7 +90,7 @@ def test_orders_come_first_in_order_and_between_slices(bench: Bench) -> None:
 
 
 def test_order_that_raises_stops_nothing(bench: Bench) -> None:
-    """It is counted, said, and the next one runs."""
+    """It is counted, logged, and the next one runs."""
 
     def bad() -> None:
         raise ValueError("an order's own fault")

@@ -38,7 +38,7 @@ def sweep(logger: ManualLogger, later: float = 0.0) -> SweepReport:
 
 
 def test_nothing_is_looked_at_while_nothing_can_be_due(manual: Make) -> None:
-    """One walk; then none until the oldest file's time has come, and then it goes."""
+    """One scan; then none until the oldest file is due, and then it is deleted."""
     logger = manual()
     put(logger, "old", 300)
     put(logger, "young", 0)
@@ -50,7 +50,7 @@ def test_nothing_is_looked_at_while_nothing_can_be_due(manual: Make) -> None:
 
 
 def test_what_was_kept_is_looked_at_each_time(manual: Make) -> None:
-    """Unpinned, completed, or swept at last: at the next sweep, not at the next walk."""
+    """Unpinned, completed, or swept at last: at the next sweep, not at the next full scan."""
     logger = manual()
     pinned = put(logger, "pinned", 3600)
     pinned.chmod(0o1600)
@@ -69,7 +69,7 @@ def test_what_was_kept_is_looked_at_each_time(manual: Make) -> None:
 
 
 def test_a_file_that_was_moved_in_goes_within_ten_sweeps(manual: Make) -> None:
-    """No plan sees it, so there is a walk once in a while."""
+    """No plan sees it, so there is a full scan once in a while."""
     logger = manual()
     put(logger, "young", 0)
     sweep(logger)
@@ -79,7 +79,7 @@ def test_a_file_that_was_moved_in_goes_within_ten_sweeps(manual: Make) -> None:
     assert 1 < sweeps <= 11
 
 
-def test_the_verbs_walk(manual: Make) -> None:
+def test_the_verbs_scan(manual: Make) -> None:
     """Who asks for a sweep gets one of all files."""
     logger = manual()
     put(logger, "young", 0)
@@ -118,7 +118,7 @@ def test_after_a_fault_all_is_looked_at_again(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(steps=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=30))
-def test_each_file_goes_at_the_same_sweep_as_by_walks(
+def test_each_file_goes_at_the_same_sweep_as_by_scans(
     tmp_path_factory: pytest.TempPathFactory, clock: ManualClock, steps: list[tuple[int, int]]
 ) -> None:
     """Whatever comes in, and whenever it is swept: nothing stays longer, nothing goes sooner."""

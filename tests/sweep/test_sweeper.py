@@ -1,4 +1,4 @@
-"""The sweep: what must go, what must never go, and what is said of it."""
+"""The sweep: what must be deleted, what must never be, and what is logged."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_emergency_passes_over_what_is_active(manual: Make) -> None:
 def test_after_a_clock_step_nothing_goes_for_one_retention(
     manual: Make, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
-    """Every mtime seems wrong then; it is said, and later the sweep goes on."""
+    """Every mtime seems wrong then; it is logged, and later the sweep goes on."""
     logger = manual()
     put(logger, "young.log", 60)
     logger.clock.set_wall(seconds)
@@ -249,7 +249,7 @@ def test_sweep_that_deletes_says_one_line_with_its_numbers(manual: Make, caplog:
 
 
 def test_each_deletion_is_one_record_with_fields(manual: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """Session, bytes, age and reason, for whoever reads logs by fields."""
+    """Session, bytes, age and reason, for readers of log fields."""
     caplog.set_level(logging.DEBUG, "streaming_logger")
     logger = manual()
     put(logger, "%2E.%2Fx.log", HOUR, 100)

@@ -67,7 +67,7 @@ def test_session_shorter_than_an_interval_is_whole(manual: Make) -> None:
 
 
 def test_completion_closes_and_unlocks(manual: Make) -> None:
-    """Whoever asks for the lock gets it then, and not before."""
+    """The lock is free then, and not before."""
     logger = manual()
     logger.write("s", "text")
     logger.advance(2)
@@ -83,7 +83,7 @@ def test_completion_closes_and_unlocks(manual: Make) -> None:
 def test_fault_of_the_disk_loses_nothing(
     manual: Make, disk_fault: Callable[[int | None], None], code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Text waits in order, one error line is said, and everything is written when it is over."""
+    """Text waits in order, one error line is logged, and everything is written when it is over."""
     logger = manual()
     logger.write("s", "before ")
     logger.advance(2)
@@ -99,8 +99,8 @@ def test_fault_of_the_disk_loses_nothing(
     disk_fault(None)
     logger.advance(2)
     assert logs(logger.base_dir) == {"s": "before 0 1 2 3 4 ", "done": "0 1 2 3 4 "}
-    said = [record for record in caplog.records if "cannot write" in record.getMessage()]
-    assert len(said) == 1
+    printed = [record for record in caplog.records if "cannot write" in record.getMessage()]
+    assert len(printed) == 1
     assert "writes recovered" in caplog.text
     assert logger.stats().write_errors > 1
     assert logger.stats().sessions_completed == 1
@@ -173,7 +173,7 @@ def test_file_that_somebody_holds_is_tried_again_shortly(manual: Make) -> None:
     assert logs(logger.base_dir)["s"] == "text"
 
 
-def test_lock_held_for_good_is_said(manual: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_lock_held_for_good_is_logged(manual: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Only this session waits, with one error line; retries get rarer, up to the usual interval."""
     logger = manual()
     path = logger.base_dir / "s.log"

@@ -122,7 +122,7 @@ class AutoResetEvent:
 
 
 class OneShotEvent(AutoResetEvent):
-    """Set once; whoever waits passes, now and later.
+    """Set once; every waiter passes, now and later.
 
     >>> event = OneShotEvent(); event.wait(0)
     False

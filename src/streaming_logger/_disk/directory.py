@@ -394,7 +394,7 @@ def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise DirectoryError(
             f"{path} belongs to user {found.st_uid}, not to {os.geteuid()} who runs this process; "
-            "whoever owns it could replace the files: chown it or set another `directory`"
+            "its owner could replace the files: chown it or set another `directory`"
         )
     if stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
         raise DirectoryError(f"{path} is world-writable: anyone could plant files in it; run: chmod o-w {path}")

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import NamedTuple
@@ -189,7 +189,7 @@ class Store:
 
     @contextlib.contextmanager
     def claim(self, name: str, owners: Owners | None = None, *, fd: int | None = None) -> Iterator[Claim]:
-        """Takes a completed file: whoever works on one (sweeper, archive) does it inside this block.
+        """Takes a completed file: a sweeper or archive works on one only inside this block.
 
         Takes the exclusive lock, then checks that the name still leads to the file, and that no live
         process in `owners` has parked it. Raises `FileNotFoundError` when it is gone, `BusyError`
@@ -249,19 +249,19 @@ class Store:
 
     # -- looking ---------------------------------------------------------------------
 
-    def scan(self, slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
+    def scan(self, slice_size: int, failed: Failed) -> Generator[list[Entry], None, None]:
         """All regular files, in slices; who else is at work may come in between them.
 
         `failed` is called for each that cannot be examined: a bad inode must not hide the files behind it.
         """
         self.directory.open()
         with self.directory.scan() as entries:
-            yield from _looked_at(entries, slice_size, failed)
+            yield from _examined(entries, slice_size, failed)
 
-    def find(self, names: Iterable[str], slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
+    def find(self, names: Iterable[str], slice_size: int, failed: Failed) -> Generator[list[Entry], None, None]:
         """The same of these names only; without those that are gone."""
         self.directory.open()
-        return _looked_at((_Named(name, self.directory) for name in names), slice_size, failed)
+        return _examined((_Named(name, self.directory) for name in names), slice_size, failed)
 
     def _lock_shared(self, fd: int) -> bool:
         try:
@@ -280,7 +280,9 @@ class Store:
             return False
 
 
-def _looked_at(names: Iterable[os.DirEntry[str] | _Named], slice_size: int, failed: Failed) -> Iterator[list[Entry]]:
+def _examined(
+    names: Iterable[os.DirEntry[str] | _Named], slice_size: int, failed: Failed
+) -> Generator[list[Entry], None, None]:
     left = iter(names)
     while names_now := list(islice(left, slice_size)):
         part = []

@@ -1,7 +1,7 @@
 """The one daemon thread, as a shell around `run_pending()`, a function of time.
 
 It knows neither the flusher nor the sweeper: it has jobs (done first, in the order in which
-they came) and tasks (generators, advanced slice by slice while they are due). Whoever calls
+they came) and tasks (generators, advanced slice by slice while they are due). The caller of
 `run_pending()` does the work on its own thread, under the one I/O lock.
 """
 
@@ -263,6 +263,9 @@ class Worker:
                     self._events.records.deliver_waiting(block=False)
                 if not self._jobs:
                     self._wake.wait(self._seconds_left())
+            with self._io:
+                # Here, not in `stop`: a signal that interrupted a sweep's end there left its lock taken.
+                self.cancel()
         except BaseException as error:  # noqa: BLE001 - it ends this thread; the next caller starts another one
             now = self._clock.monotonic()
             self._deaths = 1 if now - self._last_death > self._timeouts.restart else self._deaths + 1

@@ -12,6 +12,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 from streaming_logger._base.clock import StepGuard
@@ -195,12 +196,15 @@ class SweepPass:
     def scan(self, *, keep_rest: bool) -> Iterator[float]:
         """Deletes the due ones of all files; remembers the rest, in case space is low."""
         self._until = self._clock.wall() + self.policy.least_age
-        yield from self._by_age(self._store.scan(_SLICE, self.failed), keep_rest)
+        # Closed explicitly: an exception that a signal raises in a generator's finalizer is swallowed.
+        with closing(self._store.scan(_SLICE, self.failed)) as slices:
+            yield from self._by_age(slices, keep_rest)
 
     def recheck(self, plan: ScanPlan) -> Iterator[float]:
         """Deletes the due ones of the files that a plan names."""
         self._until, self._sweeps_left = plan.until, plan.sweeps_left - 1
-        yield from self._by_age(self._store.find(plan.recheck_names, _SLICE, self.failed), False)
+        with closing(self._store.find(plan.recheck_names, _SLICE, self.failed)) as slices:
+            yield from self._by_age(slices, False)
 
     def plan(self) -> ScanPlan | None:
         """What this sweep foresees; None where it could not examine everything."""

@@ -58,8 +58,8 @@ def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     if not sys.stdout.isatty():
         return rows
     *widths, _ = (max(map(len, cells)) + 2 for cells in zip(*rows, strict=True))
-    room = shutil.get_terminal_size().columns - sum(widths) - 1
-    return [(*row[:-1], cut(row[-1], max(1, room))) for row in rows]
+    width = shutil.get_terminal_size().columns - sum(widths) - 1
+    return [(*row[:-1], cut(row[-1], max(1, width))) for row in rows]
 
 
 def _sources(path: Path) -> list[str]:
@@ -85,7 +85,7 @@ def _sources(path: Path) -> list[str]:
 def remarks(config: Config) -> list[str]:
     """Settings that are allowed together, and hardly meant."""
     found = []
-    retention, trouble = config.file_retention_minutes, config.failed_retention_minutes
+    retention, failed = config.file_retention_minutes, config.failed_retention_minutes
     if not config.time_based_cleanup:
         found.append(
             "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
@@ -94,7 +94,7 @@ def remarks(config: Config) -> list[str]:
         hours = config.max_session_age_hours
         if hours is not None and retention > hours * 60:
             found.append("max_session_age_hours is shorter than file_retention_minutes, and wins")
-        if trouble is not None and trouble < retention:
+        if failed is not None and failed < retention:
             found.append("failed_retention_minutes is shorter than file_retention_minutes, and has no effect")
         if 0 < retention * 60 < config.cleanup_interval_seconds:
             found.append("cleanup_interval_seconds is longer than the retention: files stay until the next sweep")

@@ -199,7 +199,7 @@ class _Follower:
             time.sleep(_LOOK_SECONDS)
 
     def _gone(self) -> int | None:
-        """The name leads nowhere: deleted by a rule (then it had ended before), or by somebody."""
+        """The name leads nowhere: deleted by a rule (then it had ended before), or by another program."""
         self._read()
         self.close()
         latest = [event for event in reversed(self._events()) if event["at"] > self._begun - _LEDGER_SECONDS]

@@ -24,7 +24,7 @@ _UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 #: rich needs about a millisecond for each row.
 _MANY_ROWS = 500
-#: The room that the last column must have on a terminal.
+#: The width that the last column must have on a terminal.
 _LAST_COLUMN = 12
 
 _STYLES = {
@@ -152,7 +152,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     """Prints a table: coloured by rich for a terminal, plain otherwise. Cells are escaped already."""
     console = rich_console() if len(rows) <= _MANY_ROWS else None
     if console is not None:
-        # Where the last column has no room rich leaves it out, and units of numbers: `118` for 118k.
+        # Where the last column has no space rich leaves it out, and units of numbers: `118` for 118k.
         *widths, _ = (_widest(cells) + 2 for cells in zip([column.heading for column in columns], *rows, strict=True))
         if console.width >= sum(widths) + _LAST_COLUMN:
             console.print(rich_table(columns, rows))

@@ -139,8 +139,8 @@ class _View:
 
     def draw(self, look: Snapshot, screen: Screen) -> None:
         columns, lines = screen.size()
-        room = max(1, lines - 4)
-        rows = self.rows(look.sessions, room)
+        height = max(1, lines - 4)
+        rows = self.rows(look.sessions, height)
         title, headings, *table = [
             cut(line, columns) for line in [self.title(look), *plain_table(_COLUMNS, rows or [("",) * len(_COLUMNS)])]
         ]
@@ -151,7 +151,7 @@ class _View:
         shown += [RED + line if row[4] == "STALLED" else line for row, line in zip(rows, table, strict=False)]
         if not rows:
             shown.append(cut("the directory is gone" if look.gone else "no session is active", columns))
-        shown += [""] * (room - max(1, len(rows)) + 1) + [cut(foot, columns)]
+        shown += [""] * (height - max(1, len(rows)) + 1) + [cut(foot, columns)]
         screen.draw(shown)
 
 

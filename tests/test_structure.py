@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "_memory": {"_base", "_disk", "_context"},
     "_write": {"_base", "_disk", "_context", "_memory"},
     "_sweep": {"_base", "_disk", "_config", "_context"},
-    "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep"},
+    "_watch": {"_base", "_config", "_events", "_context"},
+    "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep", "_watch"},
     "cli": {"_base", "_disk", "_config", "_context", "_sweep"},
     "integrations": {"_logger"},
 }

@@ -68,6 +68,9 @@ class Config:
     idle_timeout_minutes: float | None = _number(
         30, 0.001, 5256000, "an active session idle for this long is completed as abandoned", null="never"
     )
+    stall_seconds: float | None = _number(
+        None, 0.1, 86400, "an active session without text for this long is reported as stalled", null="never"
+    )
     time_based_cleanup: bool = _setting(True, _SWITCH, "false: delete each file at completion")
     max_directory_mb: float | None = _number(
         None, 0.001, 1e9, "emergency: above this size the oldest completed files are deleted first", null="no limit"

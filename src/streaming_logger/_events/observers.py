@@ -8,10 +8,10 @@ is measured: both are reported, at most once a minute each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-__all__ = ["Event", "Observer", "Observers"]
+__all__ = ["Event", "Observer", "Observers", "Watched"]
 
 #: One call of an observer that takes longer delays the flush noticeably, and is reported.
 SLOW_SECONDS = 0.1
@@ -32,17 +32,31 @@ class Event(NamedTuple):
     """session, file, bytes, age, outcome, reason, ...: what the event has of them."""
 
 
+class Watched(Protocol):
+    """What an observer sees of a live session. Its length is that of its unwritten text, in pieces."""
+
+    id: str
+    last_write: float
+    """Monotonic time of the last flush that found text."""
+
+    def __len__(self) -> int: ...
+
+
 class Observer:
-    """Override what you need. `wants_text` is read once, when the observer is added."""
+    """Override what you need. `wants_text` and `wants_sessions` are read once, when the observer is added."""
 
     name = "observer"
     wants_text = False
+    wants_sessions = False
 
     def on_event(self, event: Event) -> None:
         """Something happened."""
 
     def on_text(self, session_id: str, data: bytes) -> None:
         """These bytes were appended to the session's file."""
+
+    def on_sessions(self, sessions: Sequence[Watched]) -> None:
+        """A flush begins with these live sessions; all of them come, in parts."""
 
     def on_batch(self) -> None:
         """A slice of a flush or sweep is done: a good moment to write what was gathered."""
@@ -58,6 +72,7 @@ class Observers:
         self._report = report
         self._all: tuple[Observer, ...] = ()
         self._text: tuple[Observer, ...] = ()
+        self._sessions: tuple[Observer, ...] = ()
         self.seconds: dict[str, float] = {}
         """Time spent in each observer, by name."""
 
@@ -66,6 +81,8 @@ class Observers:
         self._all = (*self._all, observer)
         if observer.wants_text:
             self._text = (*self._text, observer)
+        if observer.wants_sessions:
+            self._sessions = (*self._sessions, observer)
 
     @property
     def want_text(self) -> bool:
@@ -79,6 +96,10 @@ class Observers:
     def text(self, session_id: str, data: bytes) -> None:
         for observer in self._text:
             self._call(observer, observer.on_text, session_id, data)
+
+    def sessions(self, sessions: Sequence[Watched]) -> None:
+        for observer in self._sessions:
+            self._call(observer, observer.on_sessions, sessions)
 
     def batch(self) -> None:
         for observer in self._all:

@@ -17,6 +17,7 @@ from streaming_logger._disk.owner import Owners
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.sweeper import Sweeper
+from streaming_logger._watch.stalls import Stalls
 from streaming_logger._write.flusher import Flusher
 
 __all__ = ["Engine"]
@@ -44,6 +45,7 @@ class Engine:
         self.counters = context.counters
         self.events = context.events
         self.directory = context.store.directory
+        context.events.observers.add(Stalls(context))
         self.table = SessionTable(context, self._on_high_water)
         self.flusher = Flusher(
             context,

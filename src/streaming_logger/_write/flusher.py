@@ -82,6 +82,7 @@ class Flusher:
         dirty: list[Session] = []
         for part in _parts(sessions, _EXAMINED):
             dirty += [session for session in part if session]
+            self._events.observers.sessions(part)
             self._end_idle(part)
             yield 0.0
         pause = _SPREAD * self.interval / (1 + len(dirty) // _SLICE)

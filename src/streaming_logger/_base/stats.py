@@ -118,6 +118,9 @@ class Counters:
         for name, amount in amounts.items():
             self._count(self._plain, name, amount)
 
+    def dropped(self, reason: str, characters: int) -> None:
+        self._count(self.dropped_characters, reason, characters)
+
     def deleted(self, reason: str, files: int, size: int) -> None:
         self._count(self._deleted_files, reason, files)
         self._count(self._deleted_bytes, reason, size)

@@ -75,6 +75,9 @@ class Config:
     max_directory_mb: float | None = _number(
         None, 0.001, 1e9, "emergency: above this size the oldest completed files are deleted first", null="no limit"
     )
+    max_session_mb: float | None = _number(
+        None, 0.001, 1e6, "a longer session keeps its beginning and its last part", null="no limit"
+    )
     min_free_disk_mb: float | None = _number(
         100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
     )

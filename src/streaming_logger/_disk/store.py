@@ -19,6 +19,7 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
+from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.owner import Owners
 
@@ -179,6 +180,27 @@ class Store:
             return os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
         except (OSError, AttributeError):
             return None
+
+    def size(self, file: OpenFile) -> int:
+        """Bytes in the file, whoever wrote them."""
+        return os.fstat(file.fd).st_size
+
+    def cut(self, name: str, file: OpenFile, limit: int) -> Cut | None:
+        """Cuts the middle out of an open file that is longer than `limit` bytes; see `cut`.
+
+        None where another process writes it, too: only the exclusive lock keeps that one from appending.
+        Raises `BusyError` when the file has to be opened anew.
+        """
+        file.verified = 0  # to change a lock is two steps: in between a sweeper may have come
+        try:
+            if not self.directory.lock(file.fd):
+                return None
+            if not self.still_there(name, file):
+                raise BusyError(name)
+            return cut(file.fd, limit)
+        finally:
+            if not self.directory.lock(file.fd, shared=True):
+                raise BusyError(name)
 
     def sync(self, file: OpenFile) -> None:
         """Returns when the file and its name are on the medium."""

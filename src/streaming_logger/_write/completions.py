@@ -178,6 +178,6 @@ class Completions:
 
     def _forget(self, completion: Completion) -> None:
         if completion.session is not None:
-            self._files.close(completion.session)
+            self._drain.forget(completion.session)
         if completion.done is not None:
             completion.done.set()

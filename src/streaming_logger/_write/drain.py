@@ -14,6 +14,7 @@ from streaming_logger._context import Context
 from streaming_logger._disk.store import BusyError, ForeignFileError
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
+from streaming_logger._write.cap import Cap
 from streaming_logger._write.open_files import OpenFiles
 
 __all__ = ["Drain"]
@@ -30,6 +31,7 @@ class Drain:
         """Whether a file was locked by another process since this was last set to False."""
         self.total = 0
         """Bytes written so far."""
+        self._cap = Cap(context, self.files)
         self._table = table
         self._store = context.store
         self._counters = context.counters
@@ -67,6 +69,9 @@ class Drain:
         for session in dirty:
             if session.sealed:
                 self.drain(session)
+        if self._cap.limit is not None:
+            for session in dirty:
+                self._keep_to_cap(session)
 
     def drain(self, session: Session, *, verify: bool = False) -> bool:
         """Writes all that waits; False when a fault left something."""
@@ -80,6 +85,7 @@ class Drain:
                 self.total += size
                 if self._events.observers.want_text:
                     self._events.observers.text(session.id, b"".join(batch)[:size])
+                self._cap.apply(session)
         except (BusyError, ForeignFileError, OSError, MemoryError) as error:
             self._failed(session, error)
             return False
@@ -87,6 +93,17 @@ class Drain:
             session.last_write = self._clock.monotonic()
         session.attempts = self._cleared(session.attempts)
         return True
+
+    def _keep_to_cap(self, session: Session) -> None:
+        try:
+            self._cap.apply(session)
+        except (BusyError, OSError) as error:
+            self._failed(session, error)
+
+    def forget(self, session: Session) -> None:
+        """The session's turn is over: closes its file, if it is open."""
+        self.files.close(session)
+        self._cap.forget(session.id)
 
     def _acquire(self, session: Session) -> bool:
         """Opens or verifies a session's file; whether it can be written."""

@@ -10,7 +10,7 @@ from streaming_logger._logger import StreamingLogger
 __all__ = ["METRICS", "Metric", "Numbers", "numbers"]
 
 _DELETIONS = ("retention", "max_age", "disk", "immediate")
-_DROPS = ("buffer full", "closed")
+_DROPS = ("buffer full", "closed", "session cap")
 _HEALTH = {"ok": 0, "degraded": 1, "failing": 2}
 
 

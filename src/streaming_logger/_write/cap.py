@@ -1,0 +1,64 @@
+"""The cap on a session's file: a runaway keeps its beginning and its last part, and the disk its space."""
+
+from __future__ import annotations
+
+import logging
+
+from streaming_logger._context import Context
+from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
+from streaming_logger._disk.store import BusyError
+from streaming_logger._memory.session import Session
+from streaming_logger._write.open_files import OpenFiles
+
+__all__ = ["Cap"]
+
+
+class Cap:
+    """Cuts the files of sessions above `max_session_mb`, right after they were written."""
+
+    def __init__(self, context: Context, files: OpenFiles) -> None:
+        self._files = files
+        self._settings = context.settings
+        self._store = context.store
+        self._counters = context.counters
+        self._events = context.events
+        self._capped: set[str] = set()
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes that a session's file may have."""
+        limit = self._settings.config.max_session_mb
+        return None if limit is None or not can_cut else int(limit * 1_000_000)
+
+    def apply(self, session: Session) -> Cut | None:
+        """Cuts a session's open file if it is too long. Raises `OSError`, and `BusyError` where its lock was lost."""
+        limit = self.limit
+        if limit is None or session.file is None or self._store.size(session.file) <= limit:
+            return None
+        try:
+            cut = self._store.cut(session.name, session.file, limit)
+        except BusyError:
+            self._files.close(session)
+            raise
+        if cut is None:
+            self._events.report(
+                "shared cap", "cannot cut %s: another process writes it, too", session.name, session=session.id
+            )
+            return None
+        self._counters.dropped(SESSION_CAP, cut.characters)
+        first = session.id not in self._capped
+        self._capped.add(session.id)
+        self._events.emit(
+            "dropped",
+            logging.WARNING if first else 0,
+            "%s is longer than max_session_mb: its beginning and its last part are kept",
+            session.name,
+            session=session.id,
+            characters=cut.characters,
+            reason=SESSION_CAP,
+        )
+        return cut
+
+    def forget(self, session_id: str) -> None:
+        """The session's turn is over."""
+        self._capped.discard(session_id)

@@ -61,7 +61,10 @@ class TextExtractor:
             if isinstance(item, tuple):
                 return self(chunk_in(item))
             shape = self._known(item)
-        return self._joined(shape(item, self._all_kinds))
+        found = shape(item, self._all_kinds)
+        if isinstance(found, str):
+            return found if not self._all_kinds else self._joined([(ANSWER, found)])
+        return self._joined(found)
 
     def finish(self) -> str:
         """The text that is left at the stream's end: a cut character, a line without its end."""
@@ -111,7 +114,8 @@ class TextExtractor:
             if isinstance(document, str):
                 yield ANSWER, document
             elif isinstance(document, dict):
-                yield from self._known(document)(document, self._all_kinds)
+                found = self._known(document)(document, self._all_kinds)
+                yield from [(ANSWER, found)] if isinstance(found, str) else found
 
     def _joined(self, parts: Iterable[Part]) -> str:
         """The text of the kinds that are asked for; where the kind changes, a line says so."""

@@ -17,8 +17,8 @@ TOOL_CALL = "tool call"
 
 #: A kind of text, and the text itself.
 Part = tuple[str, str]
-#: `Shape(chunk, all_kinds)`; without `all_kinds` it may leave out what is not the answer.
-Shape = Callable[[Any, bool], Iterable[Part]]
+#: `Shape(chunk, all_kinds)`; without `all_kinds` it may leave out what is not the answer. A str is an answer alone.
+Shape = Callable[[Any, bool], Iterable[Part] | str]
 
 #: Where a dict of no known SDK has its text.
 _PLAIN_KEYS = ("content", "text", "token", "delta", "response")
@@ -64,17 +64,17 @@ def _first(value: Any) -> Any:
     return value[0] if value else None
 
 
-def _chat(chunk: Any, all_kinds: bool) -> Iterable[Part]:
+def _chat(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
     """OpenAI chat completions, as LiteLLM and many servers have them, too. Of several choices the first."""
     choice = _first(get(chunk, "choices"))
     if choice is None or get(choice, "index"):
         return ()
     delta = get(choice, "delta")
     if delta is None:
-        return ((ANSWER, _text(get(choice, "text"))),)
+        return _text(get(choice, "text"))
     content = get(delta, "content")
     if content and not all_kinds:  # the everyday case: nothing else is looked at
-        return ((ANSWER, content),) if isinstance(content, str) else _blocks(content)
+        return content if isinstance(content, str) else _blocks(content)
     return _rest_of_chat(delta, content, all_kinds)
 
 
@@ -171,15 +171,17 @@ def _pydantic_ai(chunk: Any, all_kinds: bool) -> Iterable[Part]:
 def _inner(name: str) -> Shape:
     """A chunk that wraps another one."""
 
-    def unwrapped(chunk: Any, all_kinds: bool) -> Iterable[Part]:
+    def unwrapped(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
         inner = get(chunk, name)
+        if isinstance(inner, str):
+            return inner
         shape = shape_of(inner)
-        return ((ANSWER, inner),) if isinstance(inner, str) else shape(inner, all_kinds) if shape else ()
+        return shape(inner, all_kinds) if shape else ()
 
     return unwrapped
 
 
-def _langchain_event(chunk: Any, all_kinds: bool) -> Iterable[Part]:
+def _langchain_event(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
     """`astream_events`: the model's own events; those of its parsers repeat the text."""
     if get(chunk, "event") in ("on_chat_model_stream", "on_llm_stream"):
         return _inner("chunk")(get(chunk, "data"), all_kinds)
@@ -192,9 +194,9 @@ def _bedrock(chunk: Any, all_kinds: bool) -> Iterable[Part]:
     yield ANSWER, _text(get(delta, "text"))
 
 
-def _plain(chunk: Any, all_kinds: bool) -> Iterable[Part]:
+def _plain(chunk: Any, all_kinds: bool) -> str:
     """A dict of no known SDK: the first of the usual keys that holds text."""
-    return ((ANSWER, next((value for key in _PLAIN_KEYS if isinstance(value := chunk.get(key), str)), "")),)
+    return next((value for key in _PLAIN_KEYS if isinstance(value := chunk.get(key), str)), "")
 
 
 #: The first of these attributes that a chunk has tells its shape.

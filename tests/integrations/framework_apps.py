@@ -24,7 +24,7 @@ from starlette.routing import Route
 from streaming_logger import StreamingLogger
 from streaming_logger.integrations import asgi, wsgi
 
-__all__ = ["ASGI", "WSGI"]
+__all__ = ["ASGI", "WSGI", "aevents"]
 
 KIND = "text/event-stream"
 PATHS = ["/chat/{session_id}"]

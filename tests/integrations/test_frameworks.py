@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -12,16 +13,24 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import fastapi
 import pytest
+import starlette.applications
+import starlette.routing
 import uvicorn
+from gunicorn.config import make_settings
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import StreamingResponse
 
 from conftest import logs
-from integrations.framework_apps import ASGI, WSGI
+from integrations.framework_apps import ASGI, WSGI, aevents
+from streaming_logger.integrations.asgi import StreamLogMiddleware
 from streaming_logger.testing import ManualLogger
 
 #: A stream that only its client's end can end before the test's deadline.
@@ -156,6 +165,66 @@ def test_server_that_stops_closes_the_logger(manual: Callable[..., ManualLogger]
     assert (logger.base_dir / "s.log").read_text() == "text"
 
 
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_compression_belongs_outside(
+    manual: Callable[..., ManualLogger], caplog: pytest.LogCaptureFixture, is_outside: bool
+) -> None:
+    """Compressed inside of the middleware the text cannot be read, which the log says; the client gets all."""
+    logger = manual()
+    app = starlette.applications.Starlette(routes=[starlette.routing.Route("/chat/{session_id}", ndjson)])
+    both: list[tuple[Any, dict[str, Any]]] = [
+        (StreamLogMiddleware, {"logger": logger, "paths": ["*"]}),
+        (GZipMiddleware, {"minimum_size": 1}),
+    ]
+    for middleware, options in both if is_outside else reversed(both):  # the last one added is the outermost
+        app.add_middleware(middleware, **options)
+    with asgi_server(app) as port, contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 20)) as client:
+        client.request("GET", "/chat/s", headers={"Accept-Encoding": "gzip"})
+        response = client.getresponse()
+        assert response.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(response.read()) == LINE * 3
+    assert logger.text == ({"s": "Hello" * 3} if is_outside else {})
+    assert any("compressed (gzip)" in record.getMessage() for record in caplog.records) != is_outside
+
+
+LINE = b'{"response": "Hello"}\n'
+
+
+async def ndjson(request: Any) -> StreamingResponse:
+    async def lines() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield LINE
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_client_that_leaves_behind_starlettes_own_middleware(
+    manual: Callable[..., ManualLogger], is_outside: bool
+) -> None:
+    """`BaseHTTPMiddleware` runs the app in a task of its own and hands its body on: the outcome is the same."""
+    logger = manual()
+    app = fastapi.FastAPI()
+
+    @app.get("/chat/{session_id}")
+    async def chat(session_id: str) -> StreamingResponse:
+        return StreamingResponse(aevents(session_id), media_type="text/event-stream")
+
+    async def hand_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    if is_outside:
+        app.add_middleware(StreamLogMiddleware, logger=logger, paths=["*"])
+    app.add_middleware(BaseHTTPMiddleware, dispatch=hand_on)
+    if not is_outside:
+        app.add_middleware(StreamLogMiddleware, logger=logger, paths=["*"])
+    with asgi_server(app) as port:
+        stay(port, "whole-3")
+        leave(port)
+        wait_until(lambda: len(logger.outcomes) == 2)
+    assert sorted(logger.outcomes.values()) == ["closed", "completed"]
+
+
 def outcomes(directory: Path) -> dict[str, str]:
     """How the sessions of another process ended, by its ledger."""
     found = {}
@@ -167,7 +236,9 @@ def outcomes(directory: Path) -> dict[str, str]:
     return found
 
 
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT", "--no-control-socket"]
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT"]
+if "control_socket_disable" in make_settings():
+    GUNICORN.append("--no-control-socket")  # newer ones would make one in the home directory
 QUICK = [(GUNICORN, "WSGI['flask']")]
 ALL = [
     *(([*GUNICORN, "-k", kind, "--threads", "2"], f"WSGI['{app}']") for kind in ("gthread", "gevent") for app in WSGI),

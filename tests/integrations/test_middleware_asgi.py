@@ -239,6 +239,13 @@ def test_session_id_of_a_request(manual: Callable[..., ManualLogger], exchange: 
     assert logger.text == {session_id: "a"}
 
 
+def test_headers_as_str_break_nothing(manual: Callable[..., ManualLogger]) -> None:
+    """uvicorn accepts them from an app, so the middleware does."""
+    logger = manual()
+    run(logger, sends({**START, "headers": [("content-type", "text/event-stream")]}, part("a"), END))
+    assert logger.text == {"s": "a"}
+
+
 def test_sessions_of_concurrent_requests_stay_apart(manual: Callable[..., ManualLogger]) -> None:
     """One middleware, many streams at a time."""
     logger = manual()

@@ -163,5 +163,5 @@ def test_session_id_by_a_function(manual: Callable[..., ManualLogger], caplog: p
     assert selection.open({"id": None}, {}, {}, STREAM) == (None, [])
     assert [selection.open(request, {}, {}, STREAM) for request in ({}, {"id": 7}, {})] == [(None, [])] * 3
     assert [record.getMessage() for record in caplog.records if "session_id" in record.getMessage()] == [
-        "a response is not logged, as session_id() raised KeyError('id') (reported once)"
+        "a response is not logged: session_id() raised KeyError('id') (reported once)"
     ]

@@ -26,8 +26,8 @@ _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 class Selection:
     """The options of a middleware. Raises `TypeError` and `ValueError` for bad ones.
 
-    `paths`: `{name}` stands for one segment of a path, `*` for anything; no pattern is the default,
-    so that nothing is logged that nobody selected. `content_types`: as in the header, without
+    `paths`: `{name}` stands for one segment of a path, `*` for anything. It has no default: nothing is
+    logged unless somebody selects it. `content_types`: as in the header, without
     parameters. `session_id`: the name of a header, or a function of the request that returns the
     id, or None for a response that is not logged. `text` and `include`: as in `StreamingLogger.wrap`.
     """
@@ -49,7 +49,6 @@ class Selection:
             raise TypeError(f"session_id must be a str or a function of the request, not {type(session_id).__name__}")
         if text is not None and not callable(text):
             raise TypeError(f"text must be callable or None, not {type(text).__name__}")
-        TextExtractor(include)  # raises for a bad one now, not at the first response
         self._logger = logger
         self._paths = [
             _compiled(_valid("paths", path, _PATTERN, '"*", or begin with "/" and have {name} for one segment'))
@@ -62,7 +61,8 @@ class Selection:
         self._id_of = None if isinstance(session_id, str) else session_id
         self._header = session_id.lower() if isinstance(session_id, str) else ""
         self._text = text
-        self._include = include
+        self._include = include if isinstance(include, str) else tuple(include)
+        TextExtractor(self._include)  # rejects a bad one now, not at the first response
         self._reported: set[str] = set()
 
     def match(self, path: str) -> dict[str, str] | None:
@@ -90,7 +90,7 @@ class Selection:
             found = self._id_of(request)
             return StreamLog(self._logger, found, self._text, self._include) if found else None, []
         except Exception as error:  # noqa: BLE001 - the response goes on, whatever a function of the server's does
-            self._report_once("session_id", "a response is not logged, as session_id() raised %r", error)
+            self._report_once("session_id", "a response is not logged: session_id() raised %r", error)
             return None, []
 
     def _is_selected(self, answered: Mapping[str, str]) -> bool:
@@ -103,7 +103,7 @@ class Selection:
         if encoding != "identity":
             self._report_once(
                 "content-encoding",
-                "a %s response is not logged, as it is compressed (%s): compress it outside of this middleware",
+                "a %s response is not logged: it is compressed (%s); compress it outside of this middleware",
                 kind,
                 encoding,
             )

@@ -116,16 +116,17 @@ class StreamLogMiddleware:
     """ASGI middleware that logs the text of the responses that `paths` and `content_types` select.
 
     In `paths`, `{name}` stands for one segment and `*` for anything, as in `["/chat/{session_id}"]`.
-    What has a content-length is not a stream, and a compressed body cannot be read: neither is
-    logged. The session id is the response's header `session_id`, else the path's parameter
-    `session_id`, else the request's header; where there is none, one is made and added to the
-    response's headers. It may also be a function of the scope that returns the id, or None for a
-    response that is not logged. `text` and `include` are as in `StreamingLogger.wrap`. Raises
+    A response with a content-length is not a stream, and a compressed body cannot be read: neither
+    is logged. The session id is in the header `session_id` of the response, else in the path's
+    `{session_id}`, else in that header of the request; without any of them one is made and added to
+    the response's headers. It may also be a function of the scope that returns the id, or None for
+    a response that is not logged. `text` and `include` are as in `StreamingLogger.wrap`. Raises
     `TypeError` and `ValueError` for a bad option.
 
     The outcome is "completed" when the app sends the end of the body, "error" when it raises,
-    "cancelled" when its task is cancelled, and "closed" when the client is gone, or the app leaves
-    without an end. It includes `CloseOnShutdown`.
+    "cancelled" when its task is cancelled, and "closed" when the app learns that the client is gone
+    or returns in the middle of the body. An app that never learns it streams to the end. At the
+    server's shutdown the logger is closed, as by `CloseOnShutdown`.
 
     >>> import asyncio, tempfile
     >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -168,7 +169,7 @@ class StreamLogMiddleware:
         except BaseException as error:
             response.end(outcome_of(type(error)))
             raise
-        response.end("closed")  # nothing, where the body has ended
+        response.end("closed")  # does nothing if the body has ended
 
 
 class _Response:
@@ -207,9 +208,9 @@ class _Response:
             raise
 
     def _start(self, message: _Message) -> _Message:
-        """Only now it is known whether the response is selected; a router has set its path parameters."""
+        """Decides whether the response is logged; by now a router has set its path parameters."""
         path_params = self._scope.get("path_params") or {}
-        asked, answered = _decoded(self._scope["headers"]), _decoded(message.get("headers", ()))
+        asked, answered = _decoded(self._scope.get("headers", ())), _decoded(message.get("headers", ()))
         self._log, added = self._selection.open(self._scope, {**path_params, **self._path_params}, asked, answered)
         if not added:
             return message
@@ -230,4 +231,9 @@ def _route_path(scope: _Message) -> str:
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    return {_str(name).lower(): _str(value) for name, value in headers}
+
+
+def _str(value: bytes | str) -> str:
+    """A name or value of a header; some servers let apps send str."""
+    return value if isinstance(value, str) else value.decode("latin-1")

@@ -22,12 +22,12 @@ class StreamLogMiddleware:
     """WSGI middleware that logs the text of the responses that `paths` and `content_types` select.
 
     In `paths`, `{name}` stands for one segment and `*` for anything, as in `["/chat/{session_id}"]`.
-    What has a content-length is not a stream; a compressed body cannot be read, and a file
-    (`wsgi.file_wrapper`) is the server's to send: none of these is logged. The session id is the
-    response's header `session_id`, else the path's parameter `session_id`, else the request's header;
-    where there is none, one is made and added to the response's headers. It may also be a function
-    of the environ that returns the id, or None for a response that is not logged. `text` and
-    `include` are as in `StreamingLogger.wrap`. Raises `TypeError` and `ValueError` for a bad option.
+    A response with a content-length is not a stream, a compressed body cannot be read, and a file
+    (`wsgi.file_wrapper`) is sent by the server itself: none of these is logged. The session id is in
+    the header `session_id` of the response, else in the path's `{session_id}`, else in that header of
+    the request; without any of them one is made and added to the response's headers. It may also be
+    a function of the environ that returns the id, or None for a response that is not logged. `text`
+    and `include` are as in `StreamingLogger.wrap`. Raises `TypeError` and `ValueError` for a bad option.
 
     The outcome is "completed" at the end of the body, "error" when the app raises, and "closed" when
     the server closes the body before its end, as it does when the client is gone.
@@ -67,7 +67,7 @@ class StreamLogMiddleware:
             return self.app(environ, start_response)
         response = _Response(self._selection, environ, path_params, start_response)
         try:
-            return response.of(self.app(environ, response.start))
+            return response.body_of(self.app(environ, response.start))
         except BaseException as error:
             response.end_by(error)
             raise
@@ -91,8 +91,8 @@ class _Response:
         self.log: StreamLog | None = None
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> _Write:
-        """The app's `start_response`: only now it is known whether the response is selected."""
-        self.end("error")  # the app calls it again to tell an error in place of what it had begun
+        """The app's `start_response`; decides whether the response is logged."""
+        self.end("error")  # a second call replaces the response by an error's
         self._started = True
         asked = {
             name[5:].replace("_", "-").lower(): value
@@ -104,8 +104,8 @@ class _Response:
         write = self._start_response(status, [*headers, *added] if added else headers, *exc_info)
         return write if self.log is None else partial(_logged_write, self.log, write)
 
-    def of(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """What the server gets: the app's own body, unless it is logged, or may yet be."""
+    def body_of(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """The body for the server: the app's own, unless it is logged or `start` is still to come."""
         if self._started and self.log is None:
             return body
         file_wrapper = self._environ.get("wsgi.file_wrapper")
@@ -144,7 +144,7 @@ class _Body:
         response.end("completed")
 
     def close(self) -> None:
-        """The server calls it at the end, whether it has read the body or not."""
+        """Called by the server at the end, whether or not it has read the body."""
         try:
             if hasattr(self._body, "close"):
                 self._body.close()

@@ -458,6 +458,14 @@ def test_extractor_that_raises_does_not_break_the_stream(
 
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
+def test_last_line_that_cannot_be_told_does_not_break_the_end(logger: ManualLogger) -> None:
+    """What the extractor holds back until the end is foreign, too: the session is completed all the same."""
+    items = [b'{"choices": []}\n', b'{"choices": 5}']
+    assert list(logger.wrap("s", iter(items))) == items
+    assert logger.outcomes == {"s": "completed"}
+    assert logger.stats().extraction_errors == 1
+
+
 def test_timeout_that_comes_while_the_text_is_looked_for_is_no_extraction_error(logger: ManualLogger) -> None:
     """The application's own signal handler raised it: it passes, and the session ends with an error."""
 

@@ -71,16 +71,15 @@ class StreamLog:
             if text:
                 self._write(self.session_id, text)
         except Exception as error:
-            if _raised_by_signal_handler(error):
+            if not self._is_passed_over(error):
                 raise
-            self._logger._report_extraction(self.session_id, error)
 
     def end(self, outcome: Outcome) -> None:
         """Completes the session; only the first end counts, from whichever thread it comes."""
         if self._ended:
             return
-        if not self._outcomes and isinstance(self._extract, TextExtractor) and (rest := self._extract.finish()):
-            self._write(self.session_id, rest)
+        if not self._outcomes:
+            self._log_rest()
         self._outcomes.append(outcome)
         # Interrupted here, it is done again when the stream is collected, with the same outcome: completing
         # twice is harmless until a new turn of the session begins.
@@ -90,6 +89,22 @@ class StreamLog:
     def end_by(self, error: BaseException) -> None:
         """Completes the session of a stream that this exception ended."""
         self.end("completed" if isinstance(error, (StopIteration, StopAsyncIteration)) else outcome_of(type(error)))
+
+    def _log_rest(self) -> None:
+        """What the extractor holds back until the end."""
+        try:
+            if isinstance(self._extract, TextExtractor) and (rest := self._extract.finish()):
+                self._write(self.session_id, rest)
+        except Exception as error:
+            if not self._is_passed_over(error):
+                raise
+
+    def _is_passed_over(self, error: Exception) -> bool:
+        """Reports an extractor's error, without which the stream goes on; False: it is none."""
+        if _raised_by_signal_handler(error):
+            return False
+        self._logger._report_extraction(self.session_id, error)
+        return True
 
     def __del__(self) -> None:
         if not self._ended:

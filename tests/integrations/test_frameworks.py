@@ -1,0 +1,271 @@
+"""Real frameworks behind real servers on loopback: clients that stay, and clients that leave in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import fastapi
+import pytest
+import starlette.applications
+import starlette.routing
+import uvicorn
+from gunicorn.config import make_settings
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import StreamingResponse
+
+from conftest import logs
+from integrations.framework_apps import ASGI, WSGI, aevents
+from streaming_logger.integrations.asgi import StreamLogMiddleware
+from streaming_logger.testing import ManualLogger
+
+#: A stream that only its client's end can end before the test's deadline.
+ENDLESS = "left-100000"
+
+
+@contextlib.contextmanager
+def asgi_server(app: Any) -> Iterator[int]:
+    """uvicorn, in a thread; its port."""
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", ws="none", log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@contextlib.contextmanager
+def wsgi_server(app: Any) -> Iterator[int]:
+    """wsgiref's, in a thread; its port."""
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class has this name
+            pass
+
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join(20)
+
+
+@contextlib.contextmanager
+def server_process(command: list[str], app: str, place: Path) -> Iterator[int]:
+    """A server in a process of its own; its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (place / "served.py").write_text(
+        "from integrations.framework_apps import *\n"
+        "from streaming_logger import Config, StreamingLogger\n"
+        "config = Config(flush_interval_seconds=0.1, min_free_disk_mb=None)\n"
+        f"app = {app}(StreamingLogger(config, directory='logs'))\n"
+    )
+    words = [word.replace("PORT", str(port)) for word in command]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
+    with (
+        (place / "output").open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", *words, "served:app"],
+            cwd=place,
+            env=environ,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: is_open(port))
+            yield port
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 10):
+        return True
+    return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        threading.Event().wait(0.02)  # another thread or process: nothing tells but looking again
+    raise AssertionError("it did not happen within 20 s")
+
+
+def stay(port: int, session_id: str) -> bytes:
+    """A client that reads to the end."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", f"/chat/{session_id}")
+        return connection.getresponse().read()
+
+
+def leave(port: int) -> None:
+    """A client that goes after the third event, without a word."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(f"GET /chat/{ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        got = b""
+        while b'"2;"' not in got:
+            got += client.recv(4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+
+
+@pytest.mark.parametrize(
+    ("serve", "make_app"),
+    [
+        *(pytest.param(asgi_server, make, id=f"asgi-{name}") for name, make in ASGI.items()),
+        *(pytest.param(wsgi_server, make, id=f"wsgi-{name}") for name, make in WSGI.items()),
+    ],
+)
+def test_streams_of_a_framework(manual: Callable[..., ManualLogger], serve: Any, make_app: Any) -> None:
+    """A client that stays gets all, "completed"; one that leaves ends the stream, "closed"."""
+    logger = manual()
+    with serve(make_app(logger)) as port:
+        body = stay(port, "whole-3")
+        leave(port)
+        wait_until(lambda: len(logger.outcomes) == 2)
+    assert body == b"".join(b'data: {"text": "%d;"}\n\n' % number for number in range(3))
+    assert logger.outcomes == {"whole-3": "completed", ENDLESS: "closed"}
+    text = logs(logger.base_dir)
+    assert text["whole-3"] == "0;1;2;"
+    assert text[ENDLESS].startswith("0;1;2;")
+    assert logger.stats().sessions_completed == 2
+
+
+@pytest.mark.parametrize("make_app", ASGI.values(), ids=ASGI)
+def test_server_that_stops_closes_the_logger(manual: Callable[..., ManualLogger], make_app: Any) -> None:
+    """The lifespan passes through the framework, and comes to the logger: what is written is in the file."""
+    logger = manual()
+    with asgi_server(make_app(logger)):
+        logger.write("s", "text")
+    assert (logger.base_dir / "s.log").read_text() == "text"
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_compression_belongs_outside(
+    manual: Callable[..., ManualLogger], caplog: pytest.LogCaptureFixture, is_outside: bool
+) -> None:
+    """Compressed inside of the middleware the text cannot be read, which the log says; the client gets all."""
+    logger = manual()
+    app = starlette.applications.Starlette(routes=[starlette.routing.Route("/chat/{session_id}", ndjson)])
+    both: list[tuple[Any, dict[str, Any]]] = [
+        (StreamLogMiddleware, {"logger": logger, "paths": ["*"]}),
+        (GZipMiddleware, {"minimum_size": 1}),
+    ]
+    for middleware, options in both if is_outside else reversed(both):  # the last one added is the outermost
+        app.add_middleware(middleware, **options)
+    with asgi_server(app) as port, contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 20)) as client:
+        client.request("GET", "/chat/s", headers={"Accept-Encoding": "gzip"})
+        response = client.getresponse()
+        assert response.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(response.read()) == LINE * 3
+    assert logger.text == ({"s": "Hello" * 3} if is_outside else {})
+    assert any("compressed (gzip)" in record.getMessage() for record in caplog.records) != is_outside
+
+
+LINE = b'{"response": "Hello"}\n'
+
+
+async def ndjson(request: Any) -> StreamingResponse:
+    async def lines() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield LINE
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_client_that_leaves_behind_starlettes_own_middleware(
+    manual: Callable[..., ManualLogger], is_outside: bool
+) -> None:
+    """`BaseHTTPMiddleware` runs the app in a task of its own and hands its body on: the outcome is the same."""
+    logger = manual()
+    app = fastapi.FastAPI()
+
+    @app.get("/chat/{session_id}")
+    async def chat(session_id: str) -> StreamingResponse:
+        return StreamingResponse(aevents(session_id), media_type="text/event-stream")
+
+    async def hand_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    if is_outside:
+        app.add_middleware(StreamLogMiddleware, logger=logger, paths=["*"])
+    app.add_middleware(BaseHTTPMiddleware, dispatch=hand_on)
+    if not is_outside:
+        app.add_middleware(StreamLogMiddleware, logger=logger, paths=["*"])
+    with asgi_server(app) as port:
+        stay(port, "whole-3")
+        leave(port)
+        wait_until(lambda: len(logger.outcomes) == 2)
+    assert sorted(logger.outcomes.values()) == ["closed", "completed"]
+
+
+def outcomes(directory: Path) -> dict[str, str]:
+    """How the sessions of another process ended, by its ledger."""
+    found = {}
+    for ledger in directory.glob(".streaming_logger/*.jsonl"):
+        for line in ledger.read_text().splitlines():
+            event = json.loads(line)
+            if "outcome" in event:
+                found[event["session"]] = event["outcome"]
+    return found
+
+
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT"]
+if "control_socket_disable" in make_settings():
+    GUNICORN.append("--no-control-socket")  # newer ones would make one in the home directory
+QUICK = [(GUNICORN, "WSGI['flask']")]
+ALL = [
+    *(([*GUNICORN, "-k", kind, "--threads", "2"], f"WSGI['{app}']") for kind in ("gthread", "gevent") for app in WSGI),
+    *(([*GUNICORN, "-k", "uvicorn.workers.UvicornWorker"], f"ASGI['{app}']") for app in ASGI),
+    *((["hypercorn", "-b", "127.0.0.1:PORT"], f"ASGI['{app}']") for app in ASGI),
+    *((["granian", "--interface", "asgi", "--port", "PORT"], f"ASGI['{app}']") for app in ASGI),
+    *((["granian", "--interface", "wsgi", "--port", "PORT"], f"WSGI['{app}']") for app in WSGI),
+]
+
+
+def check(command: list[str], app: str, place: Path) -> None:
+    with server_process(command, app, place) as port:
+        assert stay(port, "whole-3").count(b"data:") == 3
+        leave(port)
+        wait_until(lambda: len(outcomes(place / "logs")) == 2)
+    assert outcomes(place / "logs") == {"whole-3": "completed", ENDLESS: "closed"}
+    assert logs(place / "logs")["whole-3"] == "0;1;2;"
+
+
+@pytest.mark.parametrize(("command", "app"), QUICK, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_streams_of_a_server_process(command: list[str], app: str, tmp_path: Path) -> None:
+    """The same behind a server that starts its own workers."""
+    check(command, app, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("command", "app"), ALL, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_streams_of_every_server(command: list[str], app: str, tmp_path: Path) -> None:
+    """gunicorn's workers, hypercorn and granian, with each framework."""
+    check(command, app, tmp_path)

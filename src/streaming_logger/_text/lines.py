@@ -71,11 +71,10 @@ class EventLines:
 
     def feed(self, text: str) -> Iterator[Any]:
         """The events that this piece ends."""
-        if text.startswith("data: {") and text.endswith("\n\n") and not self._rest and not self._data:
-            # The everyday case, a whole event of one line: the rest takes longer than the parsing.
-            if text.find("\n") == len(text) - 2:
-                yield parsed(text[6:-2])
-                return
+        whole = text.startswith("data: {") and text.find("\n") == len(text) - 2 and text.endswith("\n\n")
+        if whole and not self._rest and not self._data:  # the everyday case: the rest takes longer than the parsing
+            yield parsed(text[6:-2])
+            return
         if not text or (_LINE.match(text) and _LINE.match(self._rest) and not _OPEN_JSON.match(self._rest)):
             text = "\n" + text  # lines without their ends
         *lines, self._rest = (self._rest + text).replace("\r\n", "\n").split("\n")

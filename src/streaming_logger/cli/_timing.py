@@ -18,7 +18,7 @@ from streaming_logger.cli._verb import OK, Verb, count, id_argument, note, print
 
 __all__ = ["VERBS", "Figures", "figures"]
 
-#: Points of the rate over time for JSON and pictures.
+#: Points of the rate over time in JSON and in pictures.
 _POINTS = 200
 
 
@@ -99,20 +99,14 @@ def _tell(recording: Recording, args: Namespace) -> int:
         sizes.append(len(data))
     found = figures(delays, characters, sizes)
     times = array("d", accumulate(delays))
+    points = rates(times, characters, _POINTS)
     for form in ("png", "svg"):
         if file := getattr(args, form):
-            title = one_line(recording.session.id)
-            save_chart(file, form, title, rates(times, characters, _POINTS), found.total_seconds)
+            save_chart(file, form, one_line(recording.session.id), points, found.total_seconds)
     if args.json:
-        print_json(
-            {
-                "session": recording.session.id,
-                **asdict(found),
-                "rate": [round(rate, 3) for rate in rates(times, characters, _POINTS)],
-                "rate_seconds": found.total_seconds / _POINTS,
-                "remarks": recording.remarks(),
-            }
-        )
+        over_time = {"rate": [round(rate, 3) for rate in points], "rate_seconds": found.total_seconds / _POINTS}
+        remarks = {"remarks": recording.remarks()}
+        print_json({"session": recording.session.id, **asdict(found), **over_time, **remarks})
         return OK
     for name, value in _rows(found):
         print(f"{name:<21}{value}")

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "_disk": {"_base"},
     "_events": {"_base", "_disk"},
     "_config": {"_base", "_disk", "_events"},
+    "_text": set(),
     "_context": {"_base", "_disk", "_events", "_config"},
     "_memory": {"_base", "_disk", "_context"},
     "_write": {"_base", "_disk", "_context", "_memory"},
@@ -34,7 +35,9 @@ FACE = {
     "__main__": {"cli"},
     "_default": {"_logger"},
     "_handle": set(),
-    "_logger": {"_handle"},
+    "_stream_log": set(),
+    "_wrap": {"_stream_log"},
+    "_logger": {"_handle", "_wrap"},
     "_version": set(),
     "testing": {"_logger", "_default"},
 }

@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
+from streaming_logger._base.errors import outcome_of
+from streaming_logger._base.loop import is_on_event_loop
 from streaming_logger._base.stats import Outcome
 
 __all__ = ["SessionHandle"]
-
-#: Exceptions by which asyncio, concurrent.futures, trio and gevent cancel; by name, so that none is imported.
-_CANCELLATIONS = {"CancelledError", "Cancelled", "GreenletExit"}
 
 
 class _Logger(Protocol):
@@ -18,9 +17,11 @@ class _Logger(Protocol):
 
     def complete_session(self, session_id: str, *, outcome: Outcome, wait: bool) -> None: ...
 
+    async def acomplete_session(self, session_id: str, *, outcome: Outcome) -> None: ...
+
 
 class SessionHandle:
-    """`write(chunk)` until the `with` block ends."""
+    """`write(chunk)` until the `with` or `async with` block ends."""
 
     __slots__ = ("_logger", "_wait", "outcome", "session_id")
 
@@ -41,14 +42,17 @@ class SessionHandle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outcome = self.outcome or _outcome_of(kind)
-        self._logger.complete_session(self.session_id, outcome=outcome, wait=self._wait)
+        outcome = self.outcome or outcome_of(kind)
+        wait = self._wait and not is_on_event_loop()  # a loop must not stand still while the disk is slow
+        self._logger.complete_session(self.session_id, outcome=outcome, wait=wait)
 
+    async def __aenter__(self) -> SessionHandle:
+        return self
 
-def _outcome_of(kind: type[BaseException] | None) -> Outcome:
-    """How a block ended that an exception of this type left, or none."""
-    if kind is None:
-        return "completed"
-    if issubclass(kind, GeneratorExit):
-        return "closed"
-    return "cancelled" if _CANCELLATIONS & {base.__name__ for base in kind.__mro__} else "error"
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._wait:
+            await self._logger.acomplete_session(self.session_id, outcome=self.outcome or outcome_of(kind))
+        else:
+            self.__exit__(kind, error, trace)

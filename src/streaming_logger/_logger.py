@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
 from streaming_logger._base.sync import GIL, OneShotEvent
 from streaming_logger._config.schema import Config, load, parse
@@ -21,6 +22,7 @@ from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
 from streaming_logger._sweep.policy import Policy
+from streaming_logger._wrap import wrap
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
 
@@ -123,29 +125,63 @@ class StreamingLogger:
         >>> logger.complete_session("never heard of")
         >>> logger.close()
         """
-        if not session_id:
-            return
-        if not isinstance(session_id, str) or not isinstance(outcome, str):
-            wrong = session_id if not isinstance(session_id, str) else outcome
-            raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
-        if type(session_id) is not str:
-            session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
-        engine = self._engine_here()
         done = OneShotEvent() if wait else None
-        if not engine.table.end(session_id, outcome or "completed", "completed", done=done):
-            if done is None or not engine.flusher.is_unfinished(session_id):
-                return
-            # Another caller has ended it: wait for a place in the queue behind that end.
-            engine.table.end_queue.append(Completion(session_id, None, "", "", done))
-        engine.complete(soon=wait)
-        if done is not None and not engine.wait(done):
+        engine = self._complete(session_id, outcome, done)
+        if engine is not None and done is not None and not engine.wait(done):
             engine.counters.add(completions_overdue=1)
 
+    async def acomplete_session(self, session_id: str | None, *, outcome: Outcome = "completed") -> None:
+        """`complete_session` on an event loop, which goes on while the disk is slow.
+
+        A cancellation ends the wait, and nothing else: the session is completed all the same.
+
+        >>> import asyncio, tempfile
+        >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
+        >>> logger.write("sess_1", "Hello"); asyncio.run(logger.acomplete_session("sess_1"))
+        >>> logger.stats().sessions_completed
+        1
+        >>> logger.close()
+        """
+        done = LoopEvent()
+        engine = self._complete(session_id, outcome, done)
+        if engine is not None and not await engine.wait_async(done):
+            engine.counters.add(completions_overdue=1)
+
+    def wrap(
+        self,
+        session_id: str | None,
+        stream: Any,
+        text: Callable[[Any], str | None] | None = None,
+        *,
+        include: Iterable[str] = (),
+    ) -> Any:
+        """The same stream, logged as it is read: yields each item unchanged, completes the session once.
+
+        `stream` is an iterator, an async iterator, or a context manager that gives one; what else it
+        has (`close`, `send`, `response`, ...) passes through. `text` gets the text of an item; None:
+        `str`, `bytes`, server-sent events and the chunks of the known SDKs are told by their shape.
+        `include` adds "reasoning" and "tool_calls". A `session_id` of None makes one, in `.session_id`.
+        The outcome, in `.outcome`, is "completed" at the end, "error" or "cancelled" by an exception,
+        "closed" when the reader leaves early, "abandoned" when it is garbage-collected. Never waits:
+        the file is whole within a flush interval. Raises `TypeError` for what is no stream.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
+        >>> for token in logger.wrap("sess_1", iter(["Hel", "lo"])):
+        ...     print(token)
+        Hel
+        lo
+        >>> logger.close(); logger.stats().sessions_completed
+        1
+        """
+        return wrap(self, session_id, stream, text, include)
+
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
-        """A context manager that completes the session on every way out.
+        """A context manager, for `with` and `async with`, that completes the session on every way out.
 
         Its outcome is "error" when an exception passes, "cancelled" for a cancellation, unless
-        `handle.outcome` is set inside the block. `wait` as in `complete_session`.
+        `handle.outcome` is set inside the block. `wait` as in `complete_session`, but on an event loop
+        only `async with` waits.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -278,6 +314,38 @@ class StreamingLogger:
         if self._engine.pid != os.getpid():
             self._start_over()
         return self._engine
+
+    def _begin_session(self, session_id: str) -> None:
+        """A session without text yet: how it ends is known, even if its first chunk never comes."""
+        engine = self._engine_here()
+        if engine.settings.config.enabled and not engine.closed:
+            engine.worker.ensure()
+            process.close_with_multiprocessing()
+            engine.table.begin(session_id)
+
+    def _report_extraction(self, session_id: str, error: Exception) -> None:
+        """An item whose text could not be told: it is not logged, and the stream goes on."""
+        engine = self._engine_here()
+        engine.counters.add(extraction_errors=1)
+        engine.events.report("extraction", "cannot get the text of an item: %r", error, session=session_id)
+
+    def _complete(self, session_id: str | None, outcome: Outcome, done: OneShotEvent | None) -> Engine | None:
+        """Ends a session and has `done` set when its file is closed; None: there is nothing to wait for."""
+        if not session_id:
+            return None
+        if not isinstance(session_id, str) or not isinstance(outcome, str):
+            wrong = session_id if not isinstance(session_id, str) else outcome
+            raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
+        if type(session_id) is not str:
+            session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
+        engine = self._engine_here()
+        if not engine.table.end(session_id, outcome or "completed", "completed", done=done):
+            if done is None or not engine.flusher.is_unfinished(session_id):
+                return None
+            # Another caller has ended it: wait for a place in the queue behind that end.
+            engine.table.end_queue.append(Completion(session_id, None, "", "", done))
+        engine.complete(soon=done is not None)
+        return engine
 
     def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
         """All but the everyday case: ignored and wrong arguments, a stream's first chunk."""

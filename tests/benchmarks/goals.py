@@ -91,6 +91,21 @@ def calls(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
         )
 
 
+def wrapped(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    for kind, limit in (("str", 1000.0), ("async str", 1000.0), ("OpenAI", 2000.0)):
+        arguments = {"kind": kind, "count": max(1000, int(50_000 * sizes.share))}
+        found = rounds.run("wrapped.items", {OURS: arguments, "bare": arguments})
+        what = f"wrap(), added to an item of a bare iterator, {kind}{' chunk of the SDK' if kind == 'OpenAI' else ''}"
+        if "bare" in found.missing:
+            yield Row(f"{what}: not installed", float("nan"), "")
+            continue
+        pairs = zip(found.values[OURS]["ns"], found.values["bare"]["ns"], strict=True)
+        added = median(ours - bare for ours, bare in pairs)
+        yield Row(
+            what, added, f"bare {found.median('bare', 'ns'):.0f} ns", limit, unit=" ns", decides=kind != "async str"
+        )
+
+
 def throughput(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
     found = rounds.run(
         "streams.saturated", {name: {"chunks": max(500, int(_CHUNKS[name] * sizes.share))} for name in PEERS}
@@ -281,6 +296,7 @@ def imports(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
 
 SECTIONS: Mapping[str, Section] = {
     "calls": calls,
+    "wrap": wrapped,
     "throughput": throughput,
     "cpu": cpu,
     "rounds": rounds_of_writes,

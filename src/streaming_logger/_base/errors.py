@@ -1,11 +1,32 @@
-"""The exceptions this library raises to its caller. Background faults never raise: see `_log`."""
+"""The exceptions this library raises to its caller, and what a caller's exception says of a stream.
+
+Background faults never raise: see `_events`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError"]
+from streaming_logger._base.stats import Outcome
+
+__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of"]
+
+#: Exceptions by which asyncio, concurrent.futures, trio and gevent cancel; by name, so that none is imported.
+_CANCELLATIONS = {"CancelledError", "Cancelled", "GreenletExit"}
+
+
+def outcome_of(kind: type[BaseException] | None) -> Outcome:
+    """How a stream ended that an exception of this type left, or none.
+
+    >>> outcome_of(None), outcome_of(GeneratorExit), outcome_of(OSError)
+    ('completed', 'closed', 'error')
+    """
+    if kind is None:
+        return "completed"
+    if issubclass(kind, GeneratorExit):
+        return "closed"
+    return "cancelled" if _CANCELLATIONS & {base.__name__ for base in kind.__mro__} else "error"
 
 
 class StreamingLoggerError(Exception):

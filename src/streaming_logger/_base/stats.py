@@ -67,6 +67,8 @@ class Stats:
     """Files that were removed or renamed under an open session."""
     completions_overdue: int = 0
     """Times complete_session(wait=True) gave up waiting and left the rest to the worker."""
+    extraction_errors: int = 0
+    """Items of wrapped streams whose text could not be told; they passed unlogged."""
     sweeps: int = 0
     sweep_errors: int = 0
     deleted_files: Mapping[str, int] = field(default_factory=dict)

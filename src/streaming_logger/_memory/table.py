@@ -82,7 +82,11 @@ class SessionTable:
                     return session
                 except KeyError:  # new, or ended in this very moment
                     pass
-            self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), MIN_SEAL_AT))
+            self.begin(session_id)
+
+    def begin(self, session_id: str) -> None:
+        """Makes a session live, unless it is."""
+        self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), MIN_SEAL_AT))
 
     def end(
         self,

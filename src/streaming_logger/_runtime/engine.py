@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from streaming_logger._base.errors import DirectoryError
+from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
@@ -24,6 +25,9 @@ __all__ = ["Engine"]
 _SOON_SECONDS = 2.0
 #: How often a flush that met a busy file is retried before its caller goes on: for about 1 s.
 _BUSY_TRIES = 6
+#: How often a coroutine that waits for the worker checks that it still lives, and how long that check may take.
+_CHECK_SECONDS = 0.25
+_NO_WORKER_SECONDS = 0.001
 #: A full disk brings the next sweep forward, at most so often.
 _MIN_SWEEP_SECONDS = 5.0
 
@@ -135,6 +139,17 @@ class Engine:
         if self.worker.is_current:
             return True
         return self.worker.wait(done, self.context.timeouts.wait)
+
+    async def wait_async(self, done: LoopEvent) -> bool:
+        """The same on an event loop, which goes on meanwhile."""
+        left = self.context.timeouts.wait
+        while left > 0:
+            if not self.worker.alive:
+                self.worker.wait(done, _NO_WORKER_SECONDS)  # does the work here, where no thread will
+            if await done.wait_async(_CHECK_SECONDS):
+                return True
+            left -= _CHECK_SECONDS
+        return False
 
     def successor(self) -> Engine:
         """After a fork, in the child: a new engine. The parent writes what was buffered, and keeps its locks."""

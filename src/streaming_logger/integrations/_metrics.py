@@ -44,6 +44,7 @@ METRICS = (
     Metric("files_parked", "files_parked", "active sessions whose file is closed to save descriptors"),
     Metric("files_reopened", "files_reopened", "files that were removed under an open session", True),
     Metric("completions_overdue", "completions_overdue", "times complete_session() gave up waiting", True),
+    Metric("extraction_errors", "extraction_errors", "items of wrapped streams whose text could not be told", True),
     Metric("sweeps", "sweeps", "sweeps of completed files", True),
     Metric("sweep_errors", "sweep_errors", "files that could not be swept", True),
     Metric("deleted_files", "deleted_files", "files deleted", True, reasons=_DELETIONS),

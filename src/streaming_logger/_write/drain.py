@@ -1,0 +1,143 @@
+"""Text into files: writes what sessions hold, keeps what the disk refuses, and reports why.
+
+Only the thread that holds the worker's I/O lock runs this code. A fault leaves what was
+not written where it is, in order, to be retried at the next flush; it never propagates.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Container
+
+from streaming_logger._base.stats import FULL
+from streaming_logger._context import Context
+from streaming_logger._disk.store import BusyError, ForeignFileError
+from streaming_logger._memory.session import Session
+from streaming_logger._memory.table import SessionTable
+from streaming_logger._write.open_files import OpenFiles
+
+__all__ = ["Drain"]
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Drain:
+    """Writes sessions. `on_disk_full` is called when the disk is."""
+
+    def __init__(self, context: Context, table: SessionTable, *, on_disk_full: Callable[[], None]) -> None:
+        self.files = OpenFiles(context)
+        self.met_busy = False
+        """Whether a file was locked by another process since this was last set to False."""
+        self.total = 0
+        """Bytes written so far."""
+        self._table = table
+        self._store = context.store
+        self._counters = context.counters
+        self._clock = context.clock
+        self._events = context.events
+        self._on_disk_full = on_disk_full
+        self._counted = 0
+
+    def write_slice(self, sessions: list[Session], held_back: Container[str]) -> None:
+        """Writes what some sessions have, except for ids in `held_back`.
+
+        Chunks alone take one system call each; whatever else there is, `drain` writes.
+        """
+        now = self._clock.monotonic()
+        is_verified = self.files.is_verified
+        dirty = [
+            session
+            for session in sessions
+            if session and session.id not in held_back and (is_verified(session) or self._acquire(session))
+        ]
+        claimed, texts, counts = self._table.next_batches(dirty)
+        sizes = self._store.append_all([session.file for session in claimed], texts)
+        self._table.reconcile_all(claimed, texts, counts, sizes)
+        for session, size in zip(claimed, sizes, strict=True):
+            if size:
+                session.written += size
+                session.last_write = now
+                session.attempts = self._cleared(session.attempts)
+        self.total += sum(sizes)
+        observers = self._events.observers
+        if observers.want_text:
+            for session, data, size in zip(claimed, texts, sizes, strict=True):
+                if size:
+                    observers.text(session.id, data[:size])
+        for session in dirty:
+            if session.sealed:
+                self.drain(session)
+
+    def drain(self, session: Session, *, verify: bool = False) -> bool:
+        """Writes all that waits; False when a fault left something."""
+        table, store = self._table, self._store
+        try:
+            file = self.files.acquire(session, verify=verify)
+            while batch := table.next_batch(session):
+                size = store.append(file, batch)
+                table.reconcile(session, batch, size)
+                session.written += size
+                self.total += size
+                if self._events.observers.want_text:
+                    self._events.observers.text(session.id, b"".join(batch)[:size])
+        except (BusyError, ForeignFileError, OSError, MemoryError) as error:
+            self._failed(session, error)
+            return False
+        finally:
+            session.last_write = self._clock.monotonic()
+        session.attempts = self._cleared(session.attempts)
+        return True
+
+    def _acquire(self, session: Session) -> bool:
+        """Opens or verifies a session's file; whether it can be written."""
+        try:
+            self.files.acquire(session)
+        except (BusyError, ForeignFileError, OSError, MemoryError) as error:
+            session.last_write = self._clock.monotonic()
+            self._failed(session, error)
+            return False
+        return True
+
+    def _cleared(self, attempts: int) -> int:
+        """After a write: no attempt has failed any more."""
+        if attempts:
+            self._events.clear("write", "writes recovered")
+        return 0
+
+    def _failed(self, session: Session, error: Exception) -> None:
+        session.attempts += 1
+        if isinstance(error, BusyError):
+            self.met_busy = True
+            if session.attempts < 8:
+                return  # a sweeper holds a lock for microseconds: no error; a lock held for good is
+            text = "locked by another process"
+        else:
+            text = str(error)
+        if isinstance(error, OSError):
+            if error.errno == errno.EBADF:
+                self.files.close(session)
+            elif error.errno in _DISK_FULL:
+                self._on_disk_full()
+        self._counters.add(write_errors=1)
+        kind = "quarantine" if isinstance(error, ForeignFileError) else "write"
+        self._events.report(
+            kind, "cannot write %s, its text stays in memory: %s", session.name, text, session=session.id
+        )
+
+    # -- numbers -------------------------------------------------------------------
+
+    def count(self, **more: int) -> None:
+        """Adds up what was written since the last time."""
+        written, self._counted = self.total - self._counted, self.total
+        self._counters.add(bytes_written=written, **more)
+
+    def report_drops(self, session: Session, reason: str) -> None:
+        characters = session.dropped_chars
+        if not characters:
+            return
+        session.dropped_chars -= characters  # a writer may have added to it
+        if reason == FULL:
+            self._table.drops_reported += characters
+        lost = {"session": session.id, "characters": characters, "reason": reason}
+        self._events.emit("dropped", 0, "", **lost)
+        self._events.report("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)

@@ -9,14 +9,14 @@ from pathlib import Path
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.timing import format_line, timing_name_of
 
-RECORDINGS = sorted((Path(__file__).parents[1] / "examples" / "streams").glob("*.jsonl"))
+_STREAMS = Path(__file__).parents[1] / "examples" / "streams"
 
 Events = Iterable[tuple[float, str]]
 
 
 def events_of(name: str) -> list[tuple[float, str]]:
     """(seconds, chunk) of one recording, named by its prompt; without empty chunks, which are not logged."""
-    (file,) = (file for file in RECORDINGS if file.name.startswith(f"{name}_"))
+    (file,) = _STREAMS.glob(f"{name}_*.jsonl")
     events = (json.loads(line) for line in file.read_text().splitlines())
     return [(at, text) for at, text in events if text]
 

@@ -89,10 +89,10 @@ def test_text_has_the_same_numbers(directory: Path) -> None:
 
 @pytest.mark.parametrize("events", [[], [(0.0, "a")], [(0.7, "a")], [(0.0, "a"), (0.0, "b")]])
 def test_session_with_too_few_chunks_for_a_number_has_dashes(events: list[tuple[float, str]], directory: Path) -> None:
-    """No division by nothing, in text, JSON and pictures."""
+    """No division by nothing, in text and JSON."""
     write_pair(directory, "sess_1", events)
     assert f"\nchunks               {len(events)}, -\n" in told(directory)
-    assert json.loads(told(directory, "--json", "--svg", f"{directory}/a.svg"))["chunks_per_second"] is None
+    assert json.loads(told(directory, "--json"))["chunks_per_second"] is None
 
 
 def test_what_has_no_timing_is_not_counted_and_remarked(directory: Path) -> None:
@@ -177,6 +177,14 @@ def test_pictures_show_the_rate(directory: Path, tmp_path: Path) -> None:
     assert 0.3 < blue < 0.9
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own
     assert "sess $x^2$" in (tmp_path / "a.svg").read_text()
+
+
+def test_picture_of_a_session_without_chunks_is_empty(directory: Path, tmp_path: Path) -> None:
+    """It is drawn all the same, without a warning."""
+    pytest.importorskip("matplotlib")
+    write_pair(directory, "sess_1", [])
+    assert run("timing", "sess_1", "--dir", directory, "--svg", tmp_path / "a.svg").stderr == ""
+    assert (tmp_path / "a.svg").exists()
 
 
 def test_picture_without_matplotlib_names_the_extra(directory: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
 from streaming_logger.cli._statx import lstat
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import duration, one_line, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, raw_argument
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, scan
 
 __all__ = ["VERBS"]
@@ -42,7 +42,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="begin at the beginning")
     parser.add_argument("-F", "--keep", action="store_true", help="go on after the end: further turns of the session")
     parser.add_argument("-f", action="store_true", help="as tail has it; follow always does")
-    parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
+    raw_argument(parser)
 
 
 def _follow(args: Namespace) -> int:

@@ -17,7 +17,7 @@ from streaming_logger._sweep.policy import shortfall
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, duration, one_line, print_table, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
 
 __all__ = ["VERBS"]
@@ -101,10 +101,6 @@ def _summary(report: SweepReport) -> str:
 # -- pin -----------------------------------------------------------------------------
 
 
-def _id_argument(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
-
-
 def _pin(args: Namespace) -> int:
     return _set_pin(args, lambda mode: mode | stat.S_ISVTX, "pinned: it is not swept until `unpin`")
 
@@ -151,6 +147,6 @@ VERBS = (
         _sweep,
         "[--dry-run]",
     ),
-    Verb("pin", "keep a session's file from every sweep, of every process", _id_argument, _pin, "ID"),
-    Verb("unpin", "let sweeps delete it again when it is due", _id_argument, _unpin, "ID"),
+    Verb("pin", "keep a session's file from every sweep, of every process", id_argument, _pin, "ID"),
+    Verb("unpin", "let sweeps delete it again when it is due", id_argument, _unpin, "ID"),
 )

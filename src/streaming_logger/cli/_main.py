@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger.cli import _check, _doctor, _follow, _keep, _list, _read, _top
+from streaming_logger.cli import _check, _doctor, _export, _follow, _keep, _list, _read, _replay, _timing, _top
 from streaming_logger.cli._target import UsageError
 from streaming_logger.cli._verb import OK, USAGE, Verb
 
@@ -21,6 +21,9 @@ VERBS: tuple[Verb, ...] = (
     *_read.VERBS,
     *_follow.VERBS,
     *_top.VERBS,
+    *_replay.VERBS,
+    *_timing.VERBS,
+    *_export.VERBS,
     *_keep.VERBS,
     *_list.VERBS[1:],
     *_check.VERBS,

@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from streaming_logger._disk.directory import Directory
 from streaming_logger.cli._target import Target, find_target
-from streaming_logger.cli._text import escape, one_line
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, as_json, count, note, print_json
-from streaming_logger.cli._view import find, scan
+from streaming_logger.cli._text import escape, one_line, utf8_decoder
+from streaming_logger.cli._verb import (
+    FOUND_PROBLEMS,
+    OK,
+    Verb,
+    as_json,
+    count,
+    id_argument,
+    note,
+    print_json,
+    raw_argument,
+)
+from streaming_logger.cli._view import Session, find, scan
 
-__all__ = ["VERBS", "JsonPrinter", "Printer", "no_such_session", "tail_start"]
+__all__ = [
+    "VERBS",
+    "JsonPrinter",
+    "Printer",
+    "no_such_session",
+    "tail_start",
+    "with_session",
+]
 
 _CHUNK = 1 << 16
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
+    id_argument(parser)
     parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
-    parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
+    raw_argument(parser)
 
 
 def _show(args: Namespace) -> int:
+    return with_session(args, lambda session, fd, _: _print_session(session, fd, args))
+
+
+def _print_session(session: Session, fd: int, args: Namespace) -> int:
+    start = 0 if args.tail is None else tail_start(fd, args.tail)
+    os.lseek(fd, start, os.SEEK_SET)
+    if args.json:
+        text = b"".join(_parts(fd)).decode("utf-8", "backslashreplace")
+        print_json({"session": session._asdict(), "text": text})
+    else:
+        printer = Printer(raw=args.raw)
+        for part in _parts(fd):
+            printer.write(part)
+        printer.end()
+    return OK
+
+
+def with_session(args: Namespace, use: Callable[[Session, int, Directory], int]) -> int:
+    """Opens the file of session `args.id` for `use`, and returns its exit code; says so where there is none."""
     target = find_target(args.dir, args.config).must_exist()
     session = find(scan(target), args.id)
     if session is None:
@@ -36,19 +72,9 @@ def _show(args: Namespace) -> int:
         note(f"{one_line(session.id)}: {error.strerror}")
         return FOUND_PROBLEMS
     try:
-        start = 0 if args.tail is None else tail_start(fd, args.tail)
-        os.lseek(fd, start, os.SEEK_SET)
-        if args.json:
-            text = b"".join(_parts(fd)).decode("utf-8", "backslashreplace")
-            print_json({"session": session._asdict(), "text": text})
-        else:
-            printer = Printer(raw=args.raw)
-            for part in _parts(fd):
-                printer.write(part)
-            printer.end()
+        return use(session, fd, directory)
     finally:
         directory.close_file(fd)
-    return OK
 
 
 def no_such_session(target: Target, wanted: str) -> int:
@@ -85,7 +111,7 @@ class Printer:
 
     def __init__(self, *, raw: bool = False) -> None:
         self._raw = raw
-        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._decoder = utf8_decoder()
         self._at_line_start = True
 
     def write(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ that could move its cursor, colour it, or turn its text around.
 
 from __future__ import annotations
 
+import codecs
 import re
 import shutil
 import sys
@@ -15,7 +16,20 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Column", "age", "cut", "duration", "escape", "one_line", "print_table", "rich_console", "size", "wrapped"]
+__all__ = [
+    "Column",
+    "age",
+    "cut",
+    "duration",
+    "escape",
+    "one_line",
+    "print_table",
+    "rich_console",
+    "size",
+    "span",
+    "utf8_decoder",
+    "wrapped",
+]
 
 _UNUSUAL = re.compile(r"[^\n\t -~]+")
 _UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
@@ -37,6 +51,11 @@ _STYLES = {
     "error": "bold red",
     "STALLED": "bold red",
 }
+
+
+def utf8_decoder() -> codecs.IncrementalDecoder:
+    """For bytes that come in parts, whatever character a part may end in; what is no UTF-8 becomes visible escapes."""
+    return codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
 
 def escape(text: str) -> str:
@@ -112,6 +131,19 @@ def _duration(whole: int) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def span(seconds: float | None) -> str:
+    """A time span to the millisecond, where that matters; a dash where it is not known.
+
+    >>> span(0.0123), span(7.256), span(200.0), span(None)
+    ('12 ms', '7.26 s', '3m20s', '-')
+    """
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.2f} s" if seconds < 100 else duration(seconds)
 
 
 def age(seconds: float | None) -> str:

@@ -17,9 +17,11 @@ __all__ = [
     "Verb",
     "as_json",
     "count",
+    "id_argument",
     "note",
     "print_json",
     "print_json_lines",
+    "raw_argument",
     "seconds",
 ]
 
@@ -41,6 +43,14 @@ class Verb(NamedTuple):
     aliases: tuple[str, ...] = ()
     lasting: bool = False
     """Whether it runs until it is stopped."""
+
+
+def id_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
+
+
+def raw_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
 
 
 def count(text: str) -> int:

@@ -1,0 +1,99 @@
+"""A session's log together with its timing file: its chunks, each with the delay before it."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+
+from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.timing import Timing, parse, timing_name_of
+from streaming_logger.cli._read import with_session
+from streaming_logger.cli._text import one_line, utf8_decoder
+from streaming_logger.cli._verb import FOUND_PROBLEMS, note
+from streaming_logger.cli._view import Session
+
+__all__ = ["Recording", "with_recording"]
+
+_PART = 1 << 16
+
+
+class Recording:
+    """A session as it was generated.
+
+    Log and timing need not agree: a crash tears either of them, and the log alone has the marks of dropped
+    text. The timing goes as far as the log does; what the log has beyond it is the rest.
+    """
+
+    def __init__(self, session: Session, fd: int, timing: Timing) -> None:
+        self.session = session
+        self.timing = timing
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+        self._timed = sum(timing.sizes)
+
+    def chunks(self) -> Iterator[tuple[float, bytes]]:
+        """(seconds since the chunk before, its bytes) of each chunk that is in the log."""
+        with open(self._fd, "rb", closefd=False) as log:
+            log.seek(0)
+            left = self._size
+            for delay, size in zip(self.timing.delays, self.timing.sizes, strict=True):
+                data = log.read(min(size, left))
+                if size and not data:
+                    return
+                left -= len(data)
+                yield delay, data
+
+    def rest(self) -> Iterator[bytes]:
+        """The bytes of the log that have no timing, in parts."""
+        for position in range(self._timed, self._size, _PART):
+            yield os.pread(self._fd, min(_PART, self._size - position), position)
+
+    def texts(self) -> Iterator[tuple[float, str]]:
+        """(seconds since the start, text) of each chunk, and of the rest as if it came with the last one."""
+        decode = utf8_decoder().decode
+        at = 0.0
+        for delay, data in self.chunks():
+            at += delay
+            yield at, decode(data)
+        for data in self.rest():
+            yield at, decode(data)
+        yield at, decode(b"", final=True)
+
+    def remarks(self) -> list[str]:
+        """What is wrong with the pair of files."""
+        found = []
+        name = one_line(timing_name_of(self.session.file))
+        if self.timing.unreadable:
+            found.append(f"unreadable lines of {name}, skipped: {self.timing.unreadable:,}")
+        if self._size > self._timed:
+            found.append(f"the last {self._size - self._timed:,} of {self._size:,} bytes have no timing")
+        if self._size < self._timed:
+            found.append(f"{name} has {self._timed - self._size:,} bytes more than the log")
+        return found
+
+
+def with_recording(args: Namespace, use: Callable[[Recording], int]) -> int:
+    """Opens the recording of `args.id` for `use`, and returns its exit code; says why where there is none."""
+
+    def opened(session: Session, fd: int, directory: Directory) -> int:
+        try:
+            timing = _read_timing(directory, timing_name_of(session.file))
+        except FileNotFoundError:
+            note(
+                f"{one_line(session.id)} has no timing file; the setting record_timing: true records one "
+                "for each session that begins after it is set"
+            )
+            return FOUND_PROBLEMS
+        return use(Recording(session, fd, timing))
+
+    return with_session(args, opened)
+
+
+def _read_timing(directory: Directory, name: str) -> Timing:
+    fd = directory.open_file(name, os.O_RDONLY)
+    try:
+        with open(fd, "rb", closefd=False) as lines:
+            return parse(lines)
+    finally:
+        directory.close_file(fd)

@@ -19,6 +19,7 @@ from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
 from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import LONG_CHUNK
+from streaming_logger._memory.timed import TimedChunk
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
 from streaming_logger._sweep.policy import Policy
@@ -302,6 +303,8 @@ class StreamingLogger:
         # Closes at interpreter exit, and when this logger is garbage-collected.
         self._finalizer = weakref.finalize(self, engine.close)
         self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
+        if engine.settings.config.record_timing:
+            self.write = self.append_chunk = self._write_slowly  # type: ignore[method-assign]
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
     def _start_over(self) -> None:
@@ -360,6 +363,8 @@ class StreamingLogger:
             chunk = "".join((chunk,))
         if type(session_id) is not str:
             session_id = "".join((session_id,))
+        if engine.settings.config.record_timing:
+            chunk = TimedChunk.of(chunk, engine.context.clock.monotonic())
         # Before the append: once the chunk is accepted, whatever interrupts this, it will be written.
         if not engine.closed:
             engine.worker.ensure()

@@ -16,7 +16,7 @@ from streaming_logger import Config, ConfigError
 from streaming_logger._config.schema import SECTION, describe, load, parse
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"enabled", "directory", "time_based_cleanup", "durability", "adopt"}
+OTHERS = {"enabled", "directory", "time_based_cleanup", "durability", "adopt", "record_timing"}
 NUMBERS = [name for name, *_ in describe() if name not in OTHERS]
 HUGE = pytest.param(10**400, id="huge")  # no float is so large: math.isfinite raises
 MAY_BE_NULL = {name for name, _, meaning in describe() if "null =" in meaning}

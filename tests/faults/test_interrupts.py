@@ -26,6 +26,7 @@ import pytest
 import streaming_logger
 from conftest import logs
 from streaming_logger import Config, StreamingLogger, _default, get_streaming_logger
+from streaming_logger._disk.timing import parse
 from test_invariant import is_explained
 
 pytestmark = [
@@ -140,6 +141,9 @@ class Life:
         self.logger.close()
         assert time.monotonic() - begun < 2, "something waited for a lock"
         text = logs(self.directory)["s"]
+        if self.config.record_timing:
+            timing = parse((self.directory / "s.timing").read_bytes().splitlines(keepends=True))
+            assert sum(timing.sizes) == len(text.encode())
         assert text.count("<back>") == self.back
         text = text.replace("<back>", "")
         unsure = set(range(1, self.number + 1)) - set(self.sure)
@@ -174,6 +178,10 @@ def seal_while_full(life: Life) -> Iterator[None]:
         life.write(511)
         yield
         life.write(3)
+
+
+def seal_with_times(life: Life) -> Iterator[None]:
+    return seal(life)
 
 
 def complete_and_wait(life: Life) -> Iterator[None]:
@@ -249,7 +257,18 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-LIVES = [first_write, seal, seal_while_full, complete_and_wait, complete, flush, close, session, wrapped]
+LIVES = [
+    first_write,
+    seal,
+    seal_while_full,
+    seal_with_times,
+    complete_and_wait,
+    complete,
+    flush,
+    close,
+    session,
+    wrapped,
+]
 LIVES += [construct, first_use]
 ACTIONS = ["raise", "write", "complete", "flush", "close", "stats", "get"]
 #: While another process locks the file, whatever waits for the disk takes its 5 s.
@@ -274,7 +293,9 @@ def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str
     os.chdir(place)
     Path("logging_config.json").write_text('{"streaming_logs": {"flush_interval_seconds": 60}}')
     threads = len(os.listdir("/proc/self/task"))
-    life = Life(place, **({"max_buffer_mb": 0.003} if scenario is seal_while_full else {}))
+    settings: dict[Any, dict[str, Any]] = {seal_while_full: {"max_buffer_mb": 0.003}}
+    settings[seal_with_times] = {"record_timing": True}
+    life = Life(place, **settings.get(scenario, {}))
     steps = scenario(life)
     next(steps)
     injector = Injector(k, lambda: life.call_back(action), action == "raise")

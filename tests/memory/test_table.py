@@ -85,7 +85,7 @@ def test_chunks_that_find_no_memory_to_be_sealed_stay(manual: Make, monkeypatch:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("streaming_logger._memory.table.encode", no_memory)
+        patch.setattr("streaming_logger._memory.session.encode", no_memory)
         for _ in range(MIN_SEAL_AT):
             logger.write("s", "x")
     assert logger.stats().write_errors == 1

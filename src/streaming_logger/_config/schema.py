@@ -90,6 +90,9 @@ class Config:
         null="a quarter of the soft limit",
         whole=True,
     )
+    record_timing: bool = _setting(
+        False, _SWITCH, "true: <session>.timing says when each chunk came; takes effect at the next start"
+    )
     durability: str = _setting(
         "none",
         _CHOICE,

@@ -31,6 +31,9 @@ _RULES = (
     *("max_directory_mb", "min_free_disk_mb"),
 )
 
+#: The settings that stay as they were at the start.
+_FIXED = ("directory", "record_timing")
+
 
 class Settings:
     """The configuration in force, and the file it is watched in (None: not watched)."""
@@ -59,9 +62,10 @@ class Settings:
             events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
             return False
         old = self.config
-        if new.directory != old.directory:
-            events.log(logging.WARNING, "directory %r takes effect at the next start", new.directory)
-            new = replace(new, directory=old.directory)
+        for name in _FIXED:
+            if getattr(new, name) != getattr(old, name):
+                events.log(logging.WARNING, "%s %r takes effect at the next start", name, getattr(new, name))
+                new = replace(new, **{name: getattr(old, name)})
         changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
         if changed:
             self._use(new)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.timing import log_name_of, timing_name_of
 
 __all__ = ["BusyError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
 
@@ -109,6 +110,8 @@ class Store:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
+        self.has_timing = False
+        """Whether there are timing files, as far as this process has seen."""
         self.locks = True
         """False on a file system without locks: files in use cannot be told from others there."""
 
@@ -202,6 +205,36 @@ class Store:
             if not self.directory.lock(file.fd, shared=True):
                 raise BusyError(name)
 
+    def append_timing(self, name: str, lines: bytes, *, repair: bool) -> int:
+        """Appends to a session's timing file, while its log is open; how many bytes the disk took.
+
+        `repair`: a crash may have torn its last line. Raises `ForeignFileError`, or the `OSError` of a fault.
+        """
+        self.has_timing = True
+        while True:
+            fd = self.directory.open_file(timing_name_of(name), _WRITE)
+            try:
+                found = os.fstat(fd)
+                _refuse_strange(name, found)
+                if repair and found.st_size and os.pread(fd, 1, found.st_size - 1) != b"\n":
+                    os.write(fd, b"\n")
+                taken = os.write(fd, lines)
+                if os.fstat(fd).st_nlink:  # else a sweeper took it for one whose log is gone
+                    return taken
+            finally:
+                self.directory.close_file(fd)
+
+    def rewrite_timing(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Replaces a session's timing file, while its log is open."""
+        name = timing_name_of(name)
+        fd = self.directory.open_file(name, os.O_RDONLY)
+        try:
+            with open(fd, "rb", closefd=False) as file:
+                lines = file.read()
+        finally:
+            self.directory.close_file(fd)
+        self.directory.write_atomic(name, change(lines))
+
     def sync(self, file: OpenFile) -> None:
         """Returns when the file and its name are on the medium."""
         getattr(os, "fdatasync", os.fsync)(file.fd)
@@ -252,6 +285,7 @@ class Store:
                 if not self.directory.can_lock:
                     return self._delete_on_windows(claim), claim.found.st_size
                 self.directory.unlink(claim.name)
+                self._delete_timing(claim.name)
                 return DeleteResult.DELETED, claim.found.st_size
         except BusyError:
             return DeleteResult.IN_USE, 0
@@ -260,6 +294,22 @@ class Store:
         except ForeignFileError:
             return DeleteResult.NOT_DUE, 0
 
+    def _delete_timing(self, name: str) -> None:
+        """A session's timing file goes with its log."""
+        if self.has_timing:
+            with contextlib.suppress(OSError):  # there is none, or it follows as one whose log is gone
+                self.directory.unlink(timing_name_of(name))
+
+    def delete_orphaned_timing(self, name: str) -> bool:
+        """Deletes a timing file whose log is gone; whether it did."""
+        self.has_timing = True
+        try:
+            self.directory.stat(log_name_of(name))
+        except FileNotFoundError:
+            self.directory.unlink(name)
+            return True
+        return False
+
     def _delete_on_windows(self, claim: Claim) -> DeleteResult:
         """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
         self.directory.close_file(claim.fd)
@@ -267,6 +317,7 @@ class Store:
             self.directory.unlink(claim.name)
         except PermissionError:
             return DeleteResult.IN_USE
+        self._delete_timing(claim.name)
         return DeleteResult.DELETED
 
     # -- looking ---------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from streaming_logger._disk.names import SUFFIX
 
-__all__ = ["TIMING_SUFFIX", "Timing", "format_line", "parse", "timing_name_of"]
+__all__ = ["TIMING_SUFFIX", "Timing", "cut_out", "format_line", "log_name_of", "merged", "parse", "timing_name_of"]
 
 TIMING_SUFFIX = ".timing"
 
@@ -37,6 +37,15 @@ def timing_name_of(file_name: str) -> str:
     'sess_abc123.timing'
     """
     return file_name.removesuffix(SUFFIX) + TIMING_SUFFIX
+
+
+def log_name_of(timing_name: str) -> str:
+    """The name of the session's file that a timing file belongs to.
+
+    >>> log_name_of("sess_abc123.timing")
+    'sess_abc123.log'
+    """
+    return timing_name.removesuffix(TIMING_SUFFIX) + SUFFIX
 
 
 def format_line(delay: float, size: int) -> bytes:
@@ -64,3 +73,35 @@ def parse(lines: Iterable[bytes]) -> Timing:
             delays.append(float(found[1]))
             sizes.append(int(found[2]))
     return Timing(delays, sizes, unreadable)
+
+
+def merged(lines: bytes) -> bytes:
+    r"""Some lines as one, with the same sums. What is torn at their ends stays as it is.
+
+    >>> merged(b"0.250000 12\n0.031000 7\n0.02")
+    b'0.281000 19\n0.02'
+    """
+    whole, end, rest = lines.rpartition(b"\n")
+    timing = parse(line + end for line in whole.split(b"\n"))
+    return format_line(sum(timing.delays), sum(timing.sizes)) + rest if timing.sizes else lines
+
+
+def cut_out(lines: bytes, start: int, end: int, marker: int) -> bytes:
+    r"""The lines of a log from which the bytes from `start` to `end` were cut, and that got a marker there.
+
+    >>> cut_out(b"0.100000 10\n0.200000 10\n0.300000 10\n", 5, 25, 3)
+    b'0.100000 5\n0.500000 3\n0.000000 5\n'
+    """
+    timing = parse(line + b"\n" for line in lines.split(b"\n") if line)
+    before, after, pause, position = [], [], 0.0, 0
+    for delay, size in zip(timing.delays, timing.sizes, strict=True):
+        head = min(size, max(0, start - position))
+        tail = min(size, max(0, position + size - end))
+        if head:
+            before.append(format_line(delay, head))
+        if tail:
+            after.append(format_line(delay if position >= end else 0.0, tail))
+        if not head and position < end:
+            pause += delay
+        position += size
+    return b"".join((*before, format_line(pause, marker), *after))

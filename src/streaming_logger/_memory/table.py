@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterable, Sequence
 from streaming_logger._base.stats import FULL
 from streaming_logger._base.sync import Guard, OneShotEvent
 from streaming_logger._context import Context
-from streaming_logger._memory.session import Completion, Item, Session, bytes_of, encode
+from streaming_logger._memory.session import Completion, Item, Session, bytes_of
+from streaming_logger._memory.timed import timed_block
 
 __all__ = ["LONG_CHUNK", "MAX_SEAL_AT", "MIN_SEAL_AT", "SessionTable"]
 
@@ -57,6 +58,8 @@ class SessionTable:
         self._clock = context.clock
         self._on_high_water = on_high_water
         self._guard = Guard()
+        self._block_of = timed_block if context.settings.config.record_timing else bytes_of
+        """Makes one block of chunks and gaps."""
         self.live: dict[str, Session] = {}
         self.end_queue: deque[Completion] = deque()
         """Ended turns that the flusher has not taken up, in order."""
@@ -149,14 +152,13 @@ class SessionTable:
             return False
         if not count:
             return True
-        text = "".join(items[start:])  # type: ignore[arg-type]  # chunks: the version is unchanged
-        data = encode(text)
+        data = self._block_of(items[start:])
         limit = self._settings.buffer_bytes
         if self.used_bytes + len(data) > limit - limit // 8 and not _is_modest(items[:start]):
             limit -= limit // 8
         if self.used_bytes + len(data) <= limit:
             return self._commit(session, version, start, count, (data,), used=len(data), chunks=count, pending=count)
-        lost = len(text)
+        lost = sum(map(len, items[start:]))  # type: ignore[arg-type]  # chunks: the version is unchanged
         chunks, gap, before = count, lost, items[start - 1] if start else None
         if isinstance(before, int):  # one gap, however long the disk is dead
             start, count, gap = start - 1, count + 1, before + lost
@@ -174,11 +176,13 @@ class SessionTable:
         with self._guard:
             for session in sessions:
                 version = session.version
+                if session.sealed:  # blocks or gaps; `next_batch` takes them
+                    continue
                 chunks = session[:]
                 count = len(chunks)
                 try:
-                    data = "".join(chunks).encode("utf-8", "backslashreplace")  # type: ignore[arg-type]
-                except (TypeError, MemoryError):  # blocks or gaps; `next_batch` takes them
+                    data = self._block_of(chunks)
+                except MemoryError:
                     continue
                 after, seal_at = version + 1, count + limit
                 if session.version != version:
@@ -200,7 +204,7 @@ class SessionTable:
             for session, data, count, size in zip(sessions, texts, counts, written, strict=True):
                 if size < len(data):
                     if size:
-                        rest = (data[size:],)
+                        rest = (memoryview(data)[size:],)
                         self._commit(session, session.version, 0, count, rest, used=len(data) - size, chunks=count)
                     continue
                 front, after = slice(count), session.version + 1
@@ -229,7 +233,7 @@ class SessionTable:
             if not behind or (batch and (session.attempts or not isinstance(behind[0], (str, int)))):
                 return batch
             try:
-                blocks, used, chunks = _frozen(items)
+                blocks, used, chunks = self._frozen(items)
             except MemoryError:
                 if most == 1:
                     raise
@@ -261,7 +265,7 @@ class SessionTable:
             version, items = session.version, session[:]
             if any(isinstance(item, str) for item in items):
                 return True  # they could not be sealed: `next_batch` will
-            blocks, used, _ = _frozen(items)
+            blocks, used, _ = self._frozen(items)
             if self.used_bytes + used > self._settings.buffer_bytes:
                 if not all(isinstance(item, int) for item in items):
                     return True
@@ -328,13 +332,32 @@ class SessionTable:
             self.chunks_counted += chunks
         return True
 
+    def _frozen(self, items: list[Item]) -> tuple[tuple[Item, ...], int, int]:
+        """Items as blocks only: (blocks, bytes that they are more, chunks that they were)."""
+        blocks: list[Item] = []
+        run: list[str | int] = []
+        chunks = 0
+        for item in items:
+            if isinstance(item, (str, int)):
+                run.append(item)
+                continue
+            if run:
+                blocks.append(self._block_of(run))
+                chunks += sum(isinstance(piece, str) for piece in run)
+                run = []
+            blocks.append(item)
+        if run:
+            blocks.append(self._block_of(run))
+            chunks += sum(isinstance(piece, str) for piece in run)
+        return tuple(blocks), _size(blocks) - _size(items), chunks
+
     # -- numbers ---------------------------------------------------------------------
 
     def bytes_buffered(self, unfinished: Iterable[Session] = ()) -> int:
         return sum(session.bytes_buffered() for session in self._known(unfinished))
 
     def chunks_written(self, unfinished: Iterable[Session] = ()) -> int:
-        waiting = sum(list(map(type, session[:])).count(str) for session in self._known(unfinished))
+        waiting = sum(isinstance(item, str) for session in self._known(unfinished) for item in session[:])
         return self.chunks_counted + waiting
 
     def _known(self, unfinished: Iterable[Session]) -> set[Session]:
@@ -356,26 +379,6 @@ def _leading_blocks(items: list[Item]) -> list[bytes | memoryview]:
         blocks.append(item)
         size += len(item)
     return blocks
-
-
-def _frozen(items: list[Item]) -> tuple[tuple[Item, ...], int, int]:
-    """Items as blocks only: (blocks, bytes that they are more, chunks that they were)."""
-    blocks: list[Item] = []
-    run: list[str | int] = []
-    chunks = 0
-    for item in items:
-        if isinstance(item, (str, int)):
-            run.append(item)
-            continue
-        if run:
-            blocks.append(bytes_of(run))
-            chunks += sum(isinstance(piece, str) for piece in run)
-            run = []
-        blocks.append(item)
-    if run:
-        blocks.append(bytes_of(run))
-        chunks += sum(isinstance(piece, str) for piece in run)
-    return tuple(blocks), _size(blocks) - _size(items), chunks
 
 
 def _size(items: list[Item]) -> int:

@@ -23,6 +23,7 @@ from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.store import Claim, DeleteResult, Entry
+from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
 from streaming_logger._sweep.policy import Policy, oldest_first, shortfall
 
 __all__ = ["Sweeper"]
@@ -237,6 +238,14 @@ class SweepPass:
             yield _PAUSE_SECONDS
         self._until = min(self._until, oldest + self.policy.least_age)
 
+    def _delete_timing(self, entry: Entry) -> bool:
+        """A timing file goes with its log, and by itself where that was deleted without it."""
+        try:
+            return session_id_of(log_name_of(entry.name)) is not None and self._store.delete_orphaned_timing(entry.name)
+        except OSError as error:
+            self.failed(entry.name, error)
+            return False
+
     def free_space(self, config: Config) -> Iterator[float]:
         """In an emergency: deletes the oldest completed files, even inside their window."""
         needed = shortfall(config, self._size, self._store.directory.free_bytes())
@@ -285,6 +294,8 @@ class SweepPass:
     def _delete(self, entry: Entry, reason: str) -> bool:
         """Deletes one file if it is a completed session's, unused and still due while it is claimed."""
         session = session_id_of(entry.name)
+        if session is None and entry.name.endswith(TIMING_SUFFIX):
+            return self._delete_timing(entry)
         if session is None or entry.pinned:
             return False
 

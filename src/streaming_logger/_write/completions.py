@@ -116,6 +116,7 @@ class Completions:
         session.completed = True
         if session.dropped_chars:
             self._drain.report_drops(session, FULL)
+        self._drain.finish(session)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         deleted = False
         try:
@@ -178,6 +179,6 @@ class Completions:
 
     def _forget(self, completion: Completion) -> None:
         if completion.session is not None:
-            self._drain.forget(completion.session)
+            self._files.close(completion.session)
         if completion.done is not None:
             completion.done.set()

@@ -16,6 +16,7 @@ from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._write.cap import Cap
 from streaming_logger._write.open_files import OpenFiles
+from streaming_logger._write.timing import TimingFiles
 
 __all__ = ["Drain"]
 
@@ -31,6 +32,7 @@ class Drain:
         """Whether a file was locked by another process since this was last set to False."""
         self.total = 0
         """Bytes written so far."""
+        self._timing = TimingFiles(context) if context.settings.config.record_timing else None
         self._cap = Cap(context, self.files)
         self._table = table
         self._store = context.store
@@ -55,9 +57,11 @@ class Drain:
         claimed, texts, counts = self._table.next_batches(dirty)
         sizes = self._store.append_all([session.file for session in claimed], texts)
         self._table.reconcile_all(claimed, texts, counts, sizes)
-        for session, size in zip(claimed, sizes, strict=True):
+        for session, data, size in zip(claimed, texts, sizes, strict=True):
             if size:
                 session.written += size
+                if self._timing is not None:
+                    self._timing.wrote(session, [data], size)
                 session.last_write = now
                 session.attempts = self._cleared(session.attempts)
         self.total += sum(sizes)
@@ -83,9 +87,11 @@ class Drain:
                 table.reconcile(session, batch, size)
                 session.written += size
                 self.total += size
+                if self._timing is not None:
+                    self._timing.wrote(session, batch, size)
                 if self._events.observers.want_text:
                     self._events.observers.text(session.id, b"".join(batch)[:size])
-                self._cap.apply(session)
+                self._apply_cap(session)
         except (BusyError, ForeignFileError, OSError, MemoryError) as error:
             self._failed(session, error)
             return False
@@ -96,14 +102,20 @@ class Drain:
 
     def _keep_to_cap(self, session: Session) -> None:
         try:
-            self._cap.apply(session)
+            self._apply_cap(session)
         except (BusyError, OSError) as error:
             self._failed(session, error)
 
-    def forget(self, session: Session) -> None:
-        """The session's turn is over: closes its file, if it is open."""
-        self.files.close(session)
+    def _apply_cap(self, session: Session) -> None:
+        cut = self._cap.apply(session)
+        if cut is not None and self._timing is not None:
+            self._timing.was_cut(session, cut)
+
+    def finish(self, session: Session) -> None:
+        """The turn's text is in its file, which is still open."""
         self._cap.forget(session.id)
+        if self._timing is not None:
+            self._timing.finish(session)
 
     def _acquire(self, session: Session) -> bool:
         """Opens or verifies a session's file; whether it can be written."""

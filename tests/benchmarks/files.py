@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from numbered_text import ids, numbered, verify
 from peers import Ours
-from text import ids, numbered, verify
 
 __all__ = ["complete", "flush", "imports", "look", "make_files", "memory", "sweep"]
 

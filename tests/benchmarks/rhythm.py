@@ -10,8 +10,8 @@ import gc
 import time
 from pathlib import Path
 
+from numbered_text import ids, numbered, verify
 from peers import Ours, Peer, open_peer
-from text import ids, numbered, verify
 
 __all__ = ["cpu", "rounds_of_writes"]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+from numbered_text import ids, numbered, verify
 from peers import Ours, Peer, open_peer
-from text import ids, numbered, verify
 
 __all__ = ["call", "large", "paced", "saturated"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streaming_logger._text.lines import EventLines, JsonLines, is_event_stream, may_become_event_stream
-from streaming_logger._text.shapes import ANSWER, REASONING, TOOL_CALL, Part, Shape, shape_of
+from streaming_logger._text.shapes import ANSWER, REASONING, TOOL_CALL, Part, Shape, chunk_in, shape_of
 
 __all__ = ["TextExtractor"]
 
@@ -51,15 +51,15 @@ class TextExtractor:
         if kind is str:
             return item if self._is_plain and not self._all_kinds else self._from_text(item)
         if kind is bytes:
-            return self._from_text(self._decoded(item))
+            return self._from_bytes(item)
         shape = self._shapes.get(kind)
         if shape is None:
             if item is None:
                 return ""
             if isinstance(item, (str, bytes, bytearray, memoryview)):
-                return self._from_text(item if isinstance(item, str) else self._decoded(bytes(item)))
-            if isinstance(item, tuple):  # LangGraph: (message, metadata), (mode, what), (namespace, mode, what)
-                return self(next((part for part in item if not isinstance(part, (str, tuple))), None))
+                return self._from_text(str(item)) if isinstance(item, str) else self._from_bytes(bytes(item))
+            if isinstance(item, tuple):
+                return self(chunk_in(item))
             shape = self._known(item)
         return self._joined(shape(item, self._all_kinds))
 
@@ -82,10 +82,11 @@ class TextExtractor:
             self._shapes[type(item)] = shape
         return shape
 
-    def _decoded(self, data: bytes) -> str:
+    def _from_bytes(self, data: bytes) -> str:
         if self._decoder is None:
             self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-        return self._decoder.decode(data)
+        text = self._decoder.decode(data)
+        return "" if data and not text else self._from_text(text)  # a cut character is no blank line
 
     def _from_text(self, text: str) -> str:
         if not self._is_plain and self._lines is None:

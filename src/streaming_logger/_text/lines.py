@@ -10,7 +10,10 @@ from typing import Any
 __all__ = ["EventLines", "JsonLines", "is_event_stream", "may_become_event_stream"]
 
 _FIELD = re.compile(r"(data|event|id|retry|):")
+#: A line that has its field's name and the beginning of its value.
+_LINE = re.compile(r"(data|event|id|retry): ?\S")
 _FIELDS = ("data:", "event:", "id:", "retry:")
+_LONG_COMMENT = 200
 #: An event that has begun and whose JSON may still be incomplete.
 _OPEN_JSON = re.compile(r'data: ?[{\["]')
 
@@ -37,6 +40,8 @@ def may_become_event_stream(first: str) -> bool:
     (True, True, False)
     """
     first = first.lstrip("\ufeff\r\n")
+    if first.startswith(":"):  # a comment, if its line ends soon
+        return len(first) < _LONG_COMMENT
     return any(field.startswith(first) or re.fullmatch(f"{field} ?", first) for field in _FIELDS)
 
 
@@ -66,7 +71,7 @@ class EventLines:
 
     def feed(self, text: str) -> Iterator[Any]:
         """The events that this piece ends."""
-        if not text or (self._rest and _FIELD.match(text) and not _OPEN_JSON.match(self._rest)):
+        if not text or (_LINE.match(text) and _LINE.match(self._rest) and not _OPEN_JSON.match(self._rest)):
             text = "\n" + text  # lines without their ends
         *lines, self._rest = (self._rest + text).replace("\r\n", "\n").split("\n")
         for line in lines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["ANSWER", "REASONING", "TOOL_CALL", "Part", "Shape", "shape_of"]
+__all__ = ["ANSWER", "REASONING", "TOOL_CALL", "Part", "Shape", "chunk_in", "shape_of"]
 
 ANSWER = "answer"
 REASONING = "reasoning"
@@ -46,6 +46,14 @@ def shape_of(chunk: Any) -> Shape | None:
         if value is not None and not callable(value):
             return shape
     return _plain if isinstance(chunk, dict) else None
+
+
+def chunk_in(parts: tuple[Any, ...]) -> Any:
+    """The chunk in a tuple of LangGraph's: (message, metadata), (mode, what) or (namespace, mode, what)."""
+    for part in parts:
+        if not isinstance(part, str) and not (isinstance(part, tuple) and all(isinstance(name, str) for name in part)):
+            return part
+    return None
 
 
 def _text(value: object) -> str:
@@ -204,4 +212,5 @@ _BY_ATTRIBUTE: tuple[tuple[str, Shape], ...] = (
     ("token", _inner("token")),  # text-generation-inference
     ("content", _message),
     ("text", _inner("text")),
+    ("response", _inner("response")),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from replay_server import ReplayServer, replaying
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
@@ -53,6 +54,13 @@ def live(tmp_path: Path) -> Iterator[Callable[..., StreamingLogger]]:
     yield make
     for logger in made:
         logger.close()
+
+
+@pytest.fixture(scope="session")
+def replay() -> Iterator[ReplayServer]:
+    """A server that speaks OpenAI's and Anthropic's APIs and answers with the recordings."""
+    with replaying() as server:
+        yield server
 
 
 def logs(directory: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
 """Adapters to other people's libraries, one small file each; each imports its library itself.
 
-May import: the public names of `streaming_logger`. The core imports none of them.
+May import: the public names of `streaming_logger`, and `_text`. The core imports none of them.
 """

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "_sweep": {"_base", "_disk", "_config", "_context"},
     "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep"},
     "cli": {"_base", "_disk", "_config", "_context", "_sweep"},
-    "integrations": {"_text", "_logger", "_default"},
+    "integrations": {"_base", "_text", "_logger", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.
 FACE = {

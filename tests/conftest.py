@@ -19,6 +19,8 @@ from streaming_logger._context import Context
 from streaming_logger._runtime.engine import Engine
 from streaming_logger.testing import ManualClock, ManualLogger
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm downloads its price list when it is imported
+
 
 @pytest.fixture
 def clock() -> ManualClock:

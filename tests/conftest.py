@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from replay_server import ReplayServer, replaying
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._runtime.engine import Engine
 from streaming_logger.testing import ManualClock, ManualLogger
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm downloads its price list when it is imported
 
 
 @pytest.fixture
@@ -53,6 +56,13 @@ def live(tmp_path: Path) -> Iterator[Callable[..., StreamingLogger]]:
     yield make
     for logger in made:
         logger.close()
+
+
+@pytest.fixture(scope="session")
+def replay() -> Iterator[ReplayServer]:
+    """A server that speaks OpenAI's and Anthropic's APIs and answers with the recordings."""
+    with replaying() as server:
+        yield server
 
 
 def logs(directory: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "_watch": {"_base", "_config", "_events", "_context"},
     "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep", "_watch"},
     "cli": {"_base", "_disk", "_config", "_context", "_sweep"},
-    "integrations": {"_base", "_text", "_logger", "_stream_log"},
+    "integrations": {"_base", "_text", "_logger", "_stream_log", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.
 FACE = {

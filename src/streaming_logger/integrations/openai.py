@@ -1,0 +1,39 @@
+"""Logs every stream of an OpenAI client, of its helpers and of its copies. Needs `openai`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._sdk_client import Choose, log_streams
+
+__all__ = ["instrument"]
+
+_Client = TypeVar("_Client")
+
+
+def instrument(
+    client: _Client,
+    logger: StreamingLogger | None = None,
+    *,
+    session_id: Choose | None = None,
+    include: Iterable[str] = (),
+) -> _Client:
+    """Logs all streams of an `OpenAI`, `AsyncOpenAI` or Azure client from now on; returns the client.
+
+    That is `create(stream=True)` and `stream(...)` of `chat.completions`, `responses` and
+    `completions`. What they return stays what it was. A second call changes nothing.
+    The session id is the request's `extra_headers={"X-Session-Id": ...}`, else what `session_id`
+    makes of the request's parameters, else a new one. `include` as in `StreamingLogger.wrap`;
+    `logger` None: the one of `get_streaming_logger()`.
+    Not logged: answers that are not streamed, `with_raw_response`, `with_streaming_response`.
+    Raises `TypeError` for what is no OpenAI client.
+
+    >>> from openai import OpenAI
+    >>> client = instrument(OpenAI(api_key="..."), session_id=lambda request: request.get("user"))
+    """
+    import openai  # type: ignore[import-not-found,unused-ignore]
+
+    log_streams(openai, client, logger, session_id, include)
+    return client

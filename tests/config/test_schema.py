@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from streaming_logger import Config, ConfigError
-from streaming_logger._config.schema import SECTION, describe, load, parse
+from streaming_logger._config.schema import SECTION, RadarConfig, describe, flattened, load, parse, value_of
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"enabled", "directory", "time_based_cleanup", "durability", "adopt", "record_timing"}
+OTHERS = {"enabled", "directory", "time_based_cleanup", "durability", "adopt", "record_timing", "radar.enabled"}
 NUMBERS = [name for name, *_ in describe() if name not in OTHERS]
 HUGE = pytest.param(10**400, id="huge")  # no float is so large: math.isfinite raises
 MAY_BE_NULL = {name for name, _, meaning in describe() if "null =" in meaning}
@@ -33,7 +33,7 @@ def test_shipped_file_is_equal_to_the_defaults() -> None:
     """`logging_config.json` shows every setting, with the default it has anyway."""
     assert load(ROOT / "logging_config.json", environ={}) == Config()
     shipped = json.loads((ROOT / "logging_config.json").read_text())
-    assert list(shipped[SECTION].items()) == [(name, default) for name, default, _ in describe()]
+    assert list(flattened(shipped[SECTION]).items()) == [(name, default) for name, default, _ in describe()]
 
 
 def test_empty_section_is_the_defaults() -> None:
@@ -197,7 +197,7 @@ def test_any_section_is_taken_whole_or_refused_whole(section: dict[str, object])
     except ConfigError as error:
         refused = {problem.key for problem in error.problems}
     assert refused <= set(section)
-    assert refused or all(getattr(config, key) == value for key, value in section.items())
+    assert refused or all(value_of(config, key) == value for key, value in section.items())
 
 
 # -- files ---------------------------------------------------------------------------
@@ -259,3 +259,41 @@ def test_nan_in_a_file_is_refused(fs: FakeFilesystem) -> None:
     with pytest.raises(ConfigError) as caught:
         load(Path("/app/c.json"), environ={})
     assert [problem.key for problem in caught.value.problems] == ["max_buffer_mb", "max_open_files"]
+
+
+def test_settings_of_an_inner_section_have_dotted_names() -> None:
+    """Their problems are named so, with a hint; a section that is no object is one problem."""
+    section = {"radar": {"enabled": "yes", "min_repeated_character": 5}, "flush_interval_seconds": -1}
+    found = problems(section)
+    assert [(key, hint) for key, _, _, hint in found] == [
+        ("radar.enabled", ""),
+        ("radar.min_repeated_character", "did you mean 'radar.min_repeated_characters'?"),
+        ("flush_interval_seconds", ""),
+    ]
+    assert [problem[:2] for problem in problems({"radar": 5})] == [("radar", "must be an object with settings")]
+
+
+def test_inner_section_from_file_environment_and_code() -> None:
+    """The environment wins over the file, as for any setting."""
+    config = parse({SECTION: {"radar": {"enabled": False}}}, environ={})
+    assert config == Config(radar=RadarConfig(enabled=False))
+    environ = {"STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS": "900", "STREAMING_LOGS_RADAR_ENABLED": "true"}
+    config = parse({SECTION: {"radar": {"enabled": False}}}, environ=environ)
+    assert config.radar == RadarConfig(min_repeated_characters=900)
+    ((key, rule, _, _),) = problems({}, STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS="few")
+    assert (key, rule) == (
+        "STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS",
+        "must be a whole number from 100 to 100000",
+    )
+    with pytest.raises(ConfigError, match=r"radar\.min_repeated_characters"):
+        RadarConfig(min_repeated_characters=1)
+    with pytest.raises(ConfigError, match="radar: must be a RadarConfig"):
+        Config(radar={"enabled": True})  # type: ignore[arg-type]
+
+
+def test_repeated_key_of_an_inner_section_is_refused(tmp_path: Path) -> None:
+    """As one of the section itself."""
+    path = tmp_path / "logging_config.json"
+    path.write_text('{"streaming_logs": {"radar": {"enabled": true, "enabled": false}}}')
+    with pytest.raises(ConfigError, match="enabled: must stand once"):
+        load(path, environ={})

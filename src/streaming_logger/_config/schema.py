@@ -10,12 +10,24 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from streaming_logger._base.errors import ConfigError, Problem
 
-__all__ = ["ENVIRONMENT_PREFIX", "SECTION", "Config", "describe", "load", "parse"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "SECTION",
+    "Config",
+    "RadarConfig",
+    "describe",
+    "flattened",
+    "load",
+    "parse",
+    "value_of",
+    "variable_of",
+]
 
 SECTION = "streaming_logs"
 ENVIRONMENT_PREFIX = "STREAMING_LOGS_"
@@ -32,6 +44,23 @@ def _number(default: float | None, low: float, high: float, doc: str, *, null: s
 
 def _setting(default: object, kind: str, doc: str, *choices: str) -> Any:
     return field(default=default, metadata={"kind": kind, "choices": choices, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadarConfig:
+    """The settings of section `streaming_logs.radar`: what counts as a generation that loops.
+
+    >>> RadarConfig(min_repeated_characters=1000).enabled
+    True
+    """
+
+    enabled: bool = _setting(True, _SWITCH, "recognise generations that loop")
+    min_repeated_characters: int = _number(
+        400, 100, 100_000, "a loop is reported when so much has been repeated; near loops take more", whole=True
+    )
+
+    def __post_init__(self) -> None:
+        _refuse_bad(self, "radar.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +119,7 @@ class Config:
         null="a quarter of the soft limit",
         whole=True,
     )
+    radar: RadarConfig = field(default_factory=RadarConfig)
     record_timing: bool = _setting(
         False, _SWITCH, "true: <session>.timing says when each chunk came; takes effect at the next start"
     )
@@ -103,9 +133,9 @@ class Config:
     adopt: bool = _setting(False, _SWITCH, "true: sweep *.log files in a directory that this library did not create")
 
     def __post_init__(self) -> None:
-        problems = [p for f in fields(self) if (p := _check(f.name, f.name, getattr(self, f.name)))]
-        if problems:
-            raise ConfigError(problems)
+        _refuse_bad(self, "")
+        if not isinstance(self.radar, RadarConfig):
+            raise ConfigError([Problem("radar", "must be a RadarConfig", self.radar)])
 
     @property
     def immediate(self) -> bool:
@@ -130,7 +160,65 @@ class Config:
         return self.file_retention_minutes * 60
 
 
-_FIELDS = {f.name: f for f in fields(Config)}
+#: Sections inside the section: their settings are known by dotted names, as `radar.enabled`.
+_INNER = {"radar": RadarConfig}
+_FIELDS = {
+    f"{f.name}.{inner.name}" if f.name in _INNER else f.name: inner
+    for f in fields(Config)
+    for inner in (fields(_INNER[f.name]) if f.name in _INNER else (f,))
+}
+
+
+def value_of(config: Config, key: str) -> object:
+    """The value of a setting by its name, dotted or not.
+
+    >>> value_of(Config(), "radar.enabled")
+    True
+    """
+    return attrgetter(key)(config)
+
+
+def variable_of(key: str) -> str:
+    """The environment variable of a setting.
+
+    >>> variable_of("radar.enabled")
+    'STREAMING_LOGS_RADAR_ENABLED'
+    """
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
+
+
+def flattened(section: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A section with the settings of its inner sections by their dotted names.
+
+    >>> flattened({"enabled": True, "radar": {"enabled": False}})
+    {'enabled': True, 'radar.enabled': False}
+    """
+    flat: dict[Any, Any] = {}
+    for key, value in section.items():
+        if key in _INNER and isinstance(value, Mapping):
+            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _made(values: Mapping[str, Any]) -> Config:
+    """The configuration of settings by their dotted names."""
+    outer = {key: value for key, value in values.items() if "." not in key}
+    for name, kind in _INNER.items():
+        inner = {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+        outer[name] = kind(**inner)
+    return Config(**outer)
+
+
+def _refuse_bad(settings: Config | RadarConfig, prefix: str) -> None:
+    problems = [
+        problem
+        for f in fields(settings)
+        if (key := prefix + f.name) in _FIELDS and (problem := _check(key, key, getattr(settings, f.name)))
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def describe() -> list[tuple[str, object, str]]:
@@ -167,7 +255,7 @@ def parse(document: object, *, environ: Mapping[str, str] | None = None, source:
     elif SECTION in document:
         section = document[SECTION]
         if isinstance(section, Mapping):
-            _collect({key: (key, value) for key, value in section.items()}, values, problems)
+            _collect({key: (key, value) for key, value in flattened(section).items()}, values, problems)
         else:
             problems.append(Problem(SECTION, "must be an object with settings", section))
     _collect(overrides, values, problems)
@@ -175,7 +263,7 @@ def parse(document: object, *, environ: Mapping[str, str] | None = None, source:
         raise ConfigError(problems, source=source)
     if section is None and not overrides:
         return Config(time_based_cleanup=False)
-    return Config(**values)
+    return _made(values)
 
 
 def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -197,7 +285,8 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
         problems += [Problem(key, "must stand once", key) for key in document.repeated if key == SECTION]
         section = document.get(SECTION)
         if isinstance(section, _Pairs):
-            problems += [Problem(key, "must stand once", section[key]) for key in section.repeated]
+            inner = [value for value in section.values() if isinstance(value, _Pairs)]
+            problems += [Problem(key, "must stand once", of[key]) for of in (section, *inner) for key in of.repeated]
     try:
         config = parse(document, environ=environ, source=source)
     except ConfigError as error:
@@ -228,6 +317,8 @@ def _collect(given: Mapping[Any, tuple[str, Any]], values: dict[str, Any], probl
 
 def _check(key: object, label: str, value: object) -> Problem | None:
     """What is wrong with one setting, if anything."""
+    if key in _INNER:
+        return Problem(label, "must be an object with settings", value)
     if key not in _FIELDS:
         return Problem(str(label), "is not a setting", value, _did_you_mean(str(key), _FIELDS))
     rules = _FIELDS[str(key)].metadata
@@ -265,14 +356,14 @@ def _did_you_mean(given: str, known: Iterable[str]) -> str:
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, tuple[str, Any]]:
     """Settings from variables such as STREAMING_LOGS_FILE_RETENTION_MINUTES=5, JSON or plain text."""
     found: dict[str, tuple[str, Any]] = {}
+    keys = {variable_of(name): name for name in _FIELDS}
     for label, text in environ.items():
         if not label.startswith(ENVIRONMENT_PREFIX):
             continue
-        key = label.removeprefix(ENVIRONMENT_PREFIX).lower()
-        rules = _FIELDS[key].metadata if key in _FIELDS else None
+        key = keys.get(label.upper(), "")
+        rules = _FIELDS[key].metadata if key else None
         if rules is None:
-            names = [ENVIRONMENT_PREFIX + name.upper() for name in _FIELDS]
-            problems.append(Problem(label, "is not a setting", text, _did_you_mean(label, names)))
+            problems.append(Problem(label, "is not a setting", text, _did_you_mean(label, keys)))
         elif rules["kind"] in (_TEXT, _CHOICE):
             found[key] = (label, text)
         else:

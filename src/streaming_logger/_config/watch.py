@@ -13,12 +13,12 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.stats import Counters
-from streaming_logger._config.schema import SECTION, Config, load, parse
+from streaming_logger._config.schema import SECTION, Config, describe, load, parse, value_of
 from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._events.event_log import EventLog
 
@@ -66,14 +66,14 @@ class Settings:
             if getattr(new, name) != getattr(old, name):
                 events.log(logging.WARNING, "%s %r takes effect at the next start", name, getattr(new, name))
                 new = replace(new, **{name: getattr(old, name)})
-        changed = [f.name for f in fields(Config) if getattr(new, f.name) != getattr(old, f.name)]
+        changed = [key for key, *_ in describe() if value_of(new, key) != value_of(old, key)]
         if changed:
             self._use(new)
             counters.add(reloads=1)
             events.log(
                 logging.INFO,
                 "configuration reloaded: %s",
-                ", ".join(f"{name} {getattr(old, name)} -> {getattr(new, name)}" for name in changed),
+                ", ".join(f"{key} {value_of(old, key)} -> {value_of(new, key)}" for key in changed),
             )
         return bool(changed)
 

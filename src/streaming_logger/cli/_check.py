@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger._config.schema import ENVIRONMENT_PREFIX, SECTION, Config, describe, load
+from streaming_logger._config.schema import SECTION, Config, describe, flattened, load, value_of, variable_of
 from streaming_logger.cli._target import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
@@ -36,7 +36,7 @@ def _check_config(args: Namespace) -> int:
         print_json({"file": str(path), "problems": problems})
         return USAGE
     settings = {
-        key: {"value": getattr(config, key), "from": source, "meaning": meaning}
+        key: {"value": value_of(config, key), "from": source, "meaning": meaning}
         for (key, _, meaning), source in zip(describe(), _sources(path), strict=True)
     }
     if args.json:
@@ -66,14 +66,15 @@ def _sources(path: Path) -> list[str]:
     """Where each setting comes from, in the order of `describe`. The configuration has been found good."""
     document = json.loads(path.read_bytes()) if path.exists() else {}
     section = document.get(SECTION)
-    variables = {key: ENVIRONMENT_PREFIX + key.upper() for key, _, _ in describe()}
+    in_file = set() if section is None else set(flattened(section))
+    variables = {key: variable_of(key) for key, _, _ in describe()}
     given = {label.upper(): label for label in os.environ}
     bare = section is None and not any(variable in given for variable in variables.values())
     sources = []
     for key, variable in variables.items():
         if variable in given:
             sources.append(given[variable])
-        elif section is not None and key in section:
+        elif key in in_file:
             sources.append("file")
         elif bare and key == "time_based_cleanup":
             sources.append(f"no {SECTION}")

@@ -1,0 +1,110 @@
+"""Where text goes into the files; with a crash journal, each append is noted there before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from streaming_logger._disk.journal_format import claim_mark
+from streaming_logger._disk.store import Store
+from streaming_logger._memory.journaled import JournaledTable
+from streaming_logger._memory.session import Session
+from streaming_logger._memory.table import SessionTable
+
+__all__ = ["Appends", "appends_of"]
+
+
+class Appends:
+    """Without a journal."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def append(self, session: Session, blocks: Sequence[bytes | memoryview]) -> int:
+        """Writes what the disk takes of the first blocks of a session; how many bytes that was. Raises `OSError`."""
+        assert session.file is not None  # noqa: S101 - the caller has opened it
+        return self._store.append(session.file, blocks)
+
+    def append_all(self, sessions: Sequence[Session], texts: Sequence[bytes]) -> list[int]:
+        """The same for many; 0 for one that the disk refused."""
+        return self._store.append_all([session.file for session in sessions], texts)
+
+    def begin_flush(self, unfinished: Callable[[], list[Session]]) -> None:
+        """A flush of all sessions begins; `unfinished` are those that ended and wait for the disk."""
+
+    def end_flush(self) -> None:
+        """It has ended, whatever it wrote."""
+
+    def finish(self, session: Session) -> None:
+        """The turn's text is in its file."""
+
+
+class _Claim(NamedTuple):
+    """What is noted before an append, see `claim_mark`."""
+
+    session_id: str
+    place: int
+    unwritten: int
+    file_size: int
+    inode: int
+
+    def mark(self, size: int) -> bytes:
+        return claim_mark(self.session_id, self.place, self.unwritten, size, self.file_size, self.inode)
+
+
+class _JournaledAppends(Appends):
+    def __init__(self, store: Store, table: JournaledTable) -> None:
+        super().__init__(store)
+        self._table = table
+        self._journal = table.journal
+        self.end_flush = self._journal.end_flush  # type: ignore[method-assign]
+        self.finish = self._journal.ended  # type: ignore[method-assign]
+
+    def append(self, session: Session, blocks: Sequence[bytes | memoryview]) -> int:
+        size, taken = sum(map(len, blocks)), 0
+        claimed = self._claim([session], [size])
+        try:
+            taken = super().append(session, blocks)
+            return taken
+        finally:
+            whole = taken == claimed[0].unwritten if claimed else False
+            self._settle(claimed, [size], [taken], [session] if whole else [])
+
+    def append_all(self, sessions: Sequence[Session], texts: Sequence[bytes]) -> list[int]:
+        sizes = list(map(len, texts))
+        claimed = self._claim(sessions, sizes)
+        taken = super().append_all(sessions, texts)
+        # What they got since their text was taken in hand is in the half that is active now.
+        written = [session for session, size, done in zip(sessions, sizes, taken, strict=True) if done == size]
+        self._settle(claimed, sizes, taken, written)
+        return taken
+
+    def begin_flush(self, unfinished: Callable[[], list[Session]]) -> None:
+        self._journal.begin_flush(lambda: self._table.sessions(unfinished()))
+
+    def _claim(self, sessions: Sequence[Session], sizes: Sequence[int]) -> list[_Claim]:
+        """Notes what is about to be appended."""
+        claimed: list[_Claim] = []
+        marks: list[bytes] = []
+        for session, size in zip(sessions, sizes, strict=True):
+            assert session.file is not None  # noqa: S101 - the caller has opened it
+            place, unwritten = self._table.unwritten(session)
+            file = session.file
+            claimed.append(_Claim(session.id, place, unwritten, self._store.size(file), file.inode))
+            marks.append(claimed[-1].mark(size))
+        self._journal.mark(b"".join(marks))
+        return claimed
+
+    def _settle(
+        self, claimed: Sequence[_Claim], sizes: Sequence[int], taken: Sequence[int], written: Sequence[Session]
+    ) -> None:
+        """Notes what was; `written` are those of which nothing is left in the older half."""
+        for claim, size, done in zip(claimed, sizes, taken, strict=True):
+            if done < size:
+                self._journal.mark(claim._replace(unwritten=claim.unwritten - done).mark(0))
+        self._journal.written(written)
+
+
+def appends_of(table: SessionTable, store: Store) -> Appends:
+    """With a journal where the table has one."""
+    return _JournaledAppends(store, table) if isinstance(table, JournaledTable) else Appends(store)

@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "_memory": {"_base", "_disk", "_context"},
     "_write": {"_base", "_disk", "_context", "_memory"},
     "_sweep": {"_base", "_disk", "_config", "_context"},
+    "_watch": set(),
     "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep"},
-    "cli": {"_base", "_disk", "_config", "_context", "_sweep"},
+    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch"},
     "integrations": {"_logger"},
 }
 #: The public modules, and which of one another they may import; any package besides.

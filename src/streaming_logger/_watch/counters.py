@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import string
 
 __all__ = ["COUNTER", "CounterFolder"]
 
 #: Stands for one value of a counter.
 COUNTER = "\0"
 
-_VALUE = re.compile(r"\d+|\b[A-Za-z]\b")
+_VALUE = re.compile(r"(\d+|\b[A-Za-z]\b)")
 #: A value that the end of a step may have cut in two.
 _UNFINISHED = re.compile(r"\w{1,16}\Z")
 _MAX_UNFINISHED = 16
-#: A counter is known by what stands before it: punctuation and line breaks if any, else up to four characters.
-_SEPARATOR = re.compile(r"[^\w ]\W*\Z")
-_CONTEXT = 4
+#: A counter is known by what stands before it: the start of its line, or punctuation, or else up to eight characters.
+_BETWEEN = string.whitespace + string.punctuation.replace("_", "") + "，。、：；（）"
+_CONTEXT = 8
 #: A loop uses few contexts; those of ordinary text come and go.
 _MAX_CONTEXTS = 16
 #: Longer runs of digits are data, and converting them would not take constant time.
@@ -26,7 +27,7 @@ class CounterFolder:
     r"""Replaces each value that continues a count by one `COUNTER` character.
 
     A value is a run of digits or a single letter. It continues a count if it is one or two above the value that
-    last followed the same context; in a count also if it repeats the value, the one before, or the last step.
+    last followed the same context; in a count also if it repeats the value or the last step.
 
     >>> folder = CounterFolder()
     >>> folder.fold("row 7; row 8; row 9; row 10; ")
@@ -53,17 +54,14 @@ class CounterFolder:
         found = _UNFINISHED.search(text, max(0, len(text) - _MAX_UNFINISHED))
         self._unfinished = found[0] if found else ""
         text = text[: len(text) - len(self._unfinished)]
-        first, *rest = _VALUE.split(text)
-        since = (self._since + first)[-_CONTEXT:]
-        if rest:
-            folded = [first]
-            for value, piece in zip(_VALUE.findall(text), rest, strict=True):
-                folded.append(COUNTER if self._continues(since, value) else value)
-                folded.append(piece)
-                since = piece[-_CONTEXT:]
-            text = "".join(folded)
+        parts = _VALUE.split(text)
+        since = (self._since + parts[0])[-_CONTEXT:]
+        for i in range(1, len(parts), 2):
+            if self._continues(since, parts[i]):
+                parts[i] = COUNTER
+            since = parts[i + 1][-_CONTEXT:]
         self._since = since
-        return text
+        return "".join(parts)
 
     def forget(self, count: int) -> None:
         """Drops the oldest widths and values."""
@@ -88,14 +86,15 @@ class CounterFolder:
         if len(text) > _MAX_DIGITS:
             return False
         value = int(text) if text.isdecimal() else ord(text)
-        separator = _SEPARATOR.search(since)
-        context = separator[0] if separator else since
+        separator = since[len(since.rstrip(_BETWEEN)) :]
+        separator = separator[max(0, separator.rfind("\n")) :]
+        context = since if separator.strip(" ") == "" else separator
         last, step = self._known.pop(context, (value, 0))
         if len(self._known) == _MAX_CONTEXTS:
             del self._known[next(iter(self._known))]
         delta = value - last
         self._known[context] = (value, delta or step)
-        if delta in (1, 2) or (step and delta in (0, -1, step)):
+        if delta in (1, 2) or (step and delta in (0, step)):
             self.widths.append(len(text))
             self.values.append(value & 0xFF)
             return True

@@ -42,20 +42,24 @@ _MIN_ITEMS = 16
 class LoopSettings:
     """When a repetition counts as a loop. Lengths are characters, with a counter as one."""
 
-    periodic: int = 280
+    periodic: int = 240
     """So many characters repeat exactly, and one period."""
-    counting: int = 400
+    counting: int = 360
     """So many characters repeat but for a counter, and four periods. Ordinary numbered lists are shorter."""
     weak: float = 2.0
     """A pattern without letters, or of one character, must be so many times as long: rulers, padding, numbers."""
     near: int = 640
-    """All over so many characters the text recurs."""
+    """All over so many characters the text recurs, or the items of a numbered list do."""
     near_counting: int = 960
     """The same, if counters are in it."""
     recurrences: int = 5
     """How often a piece occurs in the window, to recur."""
     max_missed: float = 0.13
     """The share of pieces that need not."""
+    item_recurrences: int = 3
+    """How often an item of a numbered list occurs in the window, to recur."""
+    max_missed_items: float = 0.25
+    """The share of items that need not."""
     max_novelty: float = 0.08
     """The most bytes a byte of a near loop may add to what was there before, compressed."""
     max_new_words: float = 0.01
@@ -153,8 +157,10 @@ class LoopDetector:
         length = settings.near
         if window.count(COUNTER, -length) < _MIN_ITEMS or len(window) < length:
             return None
-        share, start = items(window, COUNTER, length, settings.recurrences)
-        return _Loop("counting", len(window) - start) if share >= 1 - settings.max_missed else None
+        share, start = items(window, COUNTER, length, settings.item_recurrences)
+        if share < 1 - settings.max_missed_items or len(window) - start < length:
+            return None
+        return _Loop("counting", len(window) - start)
 
     def _near(self, window: str) -> _Loop | None:
         settings = self._settings

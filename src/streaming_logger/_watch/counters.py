@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 
 __all__ = ["COUNTER", "CounterFolder"]
 
@@ -14,8 +15,8 @@ _VALUE = re.compile(r"(\d+|\b[A-Za-z]\b)")
 #: A value that the end of a step may have cut in two.
 _UNFINISHED = re.compile(r"\w{1,16}\Z")
 _MAX_UNFINISHED = 16
-#: A counter is known by what stands before it: the start of its line, or punctuation, or else up to eight characters.
-_BETWEEN = string.whitespace + string.punctuation.replace("_", "") + "，。、：；（）"
+#: Punctuation; with that of Chinese and Japanese.
+_BETWEEN = string.whitespace + string.punctuation.replace("_", "") + "\u3001\u3002\uff08\uff09\uff0c\uff1a\uff1b"
 _CONTEXT = 8
 #: A loop uses few contexts; those of ordinary text come and go.
 _MAX_CONTEXTS = 16
@@ -31,9 +32,9 @@ class CounterFolder:
 
     >>> folder = CounterFolder()
     >>> folder.fold("row 7; row 8; row 9; row 10; ")
-    'row 7; row \x00; row \x00; row \x00; '
+    'row 7; row 8; row \x00; row \x00; '
     >>> list(folder.widths), list(folder.values)
-    ([1, 1, 2], [8, 9, 10])
+    ([1, 2], [9, 10])
     """
 
     __slots__ = ("_known", "_since", "_unfinished", "values", "widths")
@@ -86,16 +87,22 @@ class CounterFolder:
         if len(text) > _MAX_DIGITS:
             return False
         value = int(text) if text.isdecimal() else ord(text)
-        separator = since[len(since.rstrip(_BETWEEN)) :]
-        separator = separator[max(0, separator.rfind("\n")) :]
-        context = since if separator.strip(" ") == "" else separator
-        last, step = self._known.pop(context, (value, 0))
-        if len(self._known) == _MAX_CONTEXTS:
-            del self._known[next(iter(self._known))]
+        context, known = _context(since), self._known
+        last, step = known.pop(context, (value, 0))
+        if len(known) == _MAX_CONTEXTS:
+            del known[next(iter(known))]
         delta = value - last
-        self._known[context] = (value, delta or step)
+        known[context] = (value, delta or step)
         if delta in (1, 2) or (step and delta in (0, step)):
             self.widths.append(len(text))
             self.values.append(value & 0xFF)
             return True
         return False
+
+
+@lru_cache(maxsize=1024)
+def _context(since: str) -> str:
+    """By what a counter is known: the start of its line, or the punctuation before it, or else the last characters."""
+    separator = since[len(since.rstrip(_BETWEEN)) :]
+    separator = separator[max(0, separator.rfind("\n")) :]
+    return separator if separator.strip(" ") else since

@@ -34,6 +34,8 @@ _STEP = 128
 _WINDOW = 2048
 _MAX_PERIOD = 640
 _SAMPLE = 80
+#: A shorter one without letters is a column or a list of numbers; `# 7. 1.0.7` on a line is more.
+_MIN_ROW = 8
 #: A counting loop over varying items has at least so many in the shortest near loop.
 _MIN_ITEMS = 16
 
@@ -50,7 +52,7 @@ class LoopSettings:
     """A pattern without letters, or of one character, must be so many times as long: rulers, padding, numbers."""
     near: int = 640
     """All over so many characters the text recurs, or the items of a numbered list do."""
-    near_counting: int = 960
+    near_counting: int = 1280
     """The same, if counters are in it."""
     recurrences: int = 5
     """How often a piece occurs in the window, to recur."""
@@ -145,11 +147,11 @@ class LoopDetector:
             unit = window[-period:]
             weight = 1.0 if period > 1 and has_letter(unit) else settings.weak
             counters = unit.count(COUNTER)
-            if counters and not self._folder.repeats_values(counters):
-                if repeated >= settings.counting * weight + 4 * period:
-                    return _Loop("counting", repeated + period, period)
-            elif repeated >= settings.periodic * weight + period:
-                return _Loop("periodic", repeated + period, period)
+            if not counters or self._folder.repeats_values(counters):
+                if repeated >= settings.periodic * weight + period:
+                    return _Loop("periodic", repeated + period, period)
+            elif repeated >= settings.counting * (weight if period < _MIN_ROW else 1) + 4 * period:
+                return _Loop("counting", repeated + period, period)
         return None
 
     def _items(self, window: str) -> _Loop | None:

@@ -8,8 +8,8 @@ was cut, and cost and memory are bounded.
 
 The thresholds are chosen on recorded output of a small model, on synthetic loops, and on 86 million characters of
 ordinary text in documents of up to 16,384 (sources in 20 languages, manuals, changelogs, translations, HTML, CSS,
-JSON, CSV, SQL, logs, hex dumps, base64): as low as they can be with about one alarm in a million characters of
-ordinary text. Most of those are for generated tables, which are loops to a reader of the text alone.
+JSON, CSV, SQL, logs, hex dumps, base64): as low as false alarms allow. Of its 139 alarms, 1.6 in a million, nine in
+ten are for generated text that does repeat: register tables, search indexes, padding, stack traces.
 """
 
 from __future__ import annotations

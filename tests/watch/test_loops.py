@@ -155,6 +155,7 @@ def test_source_of_the_standard_library_is_none(name: str) -> None:
 DICE = random.Random(3)
 TABLES = {
     "multiplication": "".join(f"{a} x {b} = {a * b}\n" for a in range(1, 13) for b in range(1, 13)),
+    "one multiplication": "".join(f"7 x {n} = {7 * n}\n" for n in range(1, 200)),
     "csv": "".join(f"{n},{DICE.random():.3f},{DICE.choice('abc')},{DICE.randrange(99)}\n" for n in range(300)),
     "log": "".join(
         f"2024-05-01 12:{n // 60:02}:{n % 60:02} INFO GET /items/{DICE.randrange(999)} {DICE.choice([200, 404])}\n"

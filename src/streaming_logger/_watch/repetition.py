@@ -10,7 +10,7 @@ from collections.abc import Iterator
 __all__ = ["has_letter", "items", "new_words", "novelty", "periods", "recurring"]
 
 _LETTER = re.compile(r"[^\W\d_]|[\U00010000-\U0010ffff]")
-_ITEM = re.compile(r"\D*[^\W\d_]\D*\n\D*")
+_DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"\w+")
 #: The end of the text that must occur once more, for a period to be looked at. Shorter is slower: more occur by chance.
 _TAIL = 64
@@ -98,13 +98,19 @@ def items(text: str, separator: str, length: int, times: int) -> tuple[float, in
     letters, a line break and no digits count: the rows of a table do not.
     """
     pieces = text.split(separator)[:-1]
-    counts = Counter(pieces)
-    recur = [counts[piece] >= times and _ITEM.fullmatch(piece) is not None for piece in pieces]
     first = len(pieces) - text.count(separator, len(text) - length) + 1
-    share = sum(recur[first:]) / max(1, len(pieces) - first)
-    while first > 0 and recur[first - 1]:
+    if not any(map(_is_item, pieces[-3:])):
+        return 0.0, len(text)
+    counts = Counter(pieces)
+    recurring_items = {piece for piece, count in counts.items() if count >= times and _is_item(piece)}
+    share = sum(piece in recurring_items for piece in pieces[first:]) / max(1, len(pieces) - first)
+    while first > 0 and pieces[first - 1] in recurring_items:
         first -= 1
     return share, sum(map(len, pieces[:first])) + first
+
+
+def _is_item(piece: str) -> bool:
+    return "\n" in piece and has_letter(piece) and _DIGIT.search(piece) is None
 
 
 def has_letter(text: str) -> bool:

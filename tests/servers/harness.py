@@ -103,7 +103,8 @@ class Server:
     @property
     def ledger(self) -> list[dict[str, Any]]:
         path = self.logs / ".streaming_logger" / "ledger.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text.split("\n")[:-1]]  # the last line may be half written
 
     def ended(self, *session_ids: str) -> dict[str, list[str]]:
         """Every end of these sessions: an outcome, or "released"."""
@@ -121,8 +122,12 @@ class Server:
         assert [id_ for id_, ends in found.items() if len(ends) != 1] == [], "a session ends once"
         return {session_id: ends[0] for session_id, ends in found.items()}
 
+    def texts(self, *session_ids: str) -> dict[str, str]:
+        found = logs(self.logs)
+        return {session_id: found.get(session_id, "") for session_id in session_ids}
+
     def text(self, session_id: str) -> str:
-        return logs(self.logs).get(session_id, "")
+        return self.texts(session_id)[session_id]
 
     def active(self) -> list[str]:
         """The sessions whose file is still locked."""

@@ -50,13 +50,16 @@ _UVICORN = f"uvicorn --port PORT --log-level critical --timeout-graceful-shutdow
 #: A task is cancelled wherever it is: in the stream, or while it sends, and then the stream is closed.
 _ASGI = ({"cancelled", "closed"}, {"closed"})
 _WSGI = ({"closed"}, {"closed"})
-_COMPLETED, _CANCELLED, _RELEASED, _ORPHANED = {"completed"}, {"cancelled"}, {"released"}, {"orphaned"}
+_COMPLETED, _CANCELLED, _ORPHANED = {"completed"}, {"cancelled"}, {"orphaned"}
+#: Django leaves its view's task to itself when its own is cancelled: the stream goes on until the process ends.
+_STOPPED = {"cancelled", "released"}
+#: The signal's default handler: no grace at all.
+_KILLED = {"completed", "orphaned"}
 
 SERVERS = {
     "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _ASGI, _COMPLETED, _CANCELLED, is_quick=True),
     "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _ASGI, _COMPLETED, _CANCELLED),
-    # Django leaves its view's task to itself when its own is cancelled: the stream goes on while the server ends.
-    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _RELEASED | _CANCELLED, is_quick=True),
+    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED, is_quick=True),
     "hypercorn-fastapi": Served(
         _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _ASGI, _COMPLETED, _CANCELLED
     ),
@@ -66,7 +69,7 @@ SERVERS = {
         _COMPLETED,
         _ORPHANED,
     ),
-    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _COMPLETED, _ORPHANED),
+    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED, _STOPPED),
     "gunicorn-uvicorn-fastapi": Served(
         _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _ASGI, _COMPLETED, _ORPHANED
     ),
@@ -91,8 +94,8 @@ SERVERS = {
     ),
     "gunicorn-gevent-flask": Served(_gunicorn("-k gevent -w 2", FLASK), _WSGI, _COMPLETED, _ORPHANED, is_quick=True),
     "gunicorn-gevent-preload-flask": Served(_gunicorn("-k gevent -w 2 --preload", FLASK), _WSGI, _COMPLETED, _ORPHANED),
-    "flask-dev": Served(["-m", "flask", "--app", FLASK, "run", "--port", "PORT"], _WSGI, _ORPHANED, _ORPHANED),
+    "flask-dev": Served(["-m", "flask", "--app", FLASK, "run", "--port", "PORT"], _WSGI, _KILLED, _ORPHANED),
     "waitress-flask": Served(
-        _module("waitress --listen=127.0.0.1:PORT --threads 50", FLASK), _WSGI, _ORPHANED, _ORPHANED, slots=50
+        _module("waitress --listen=127.0.0.1:PORT --threads 50", FLASK), _WSGI, _KILLED, _ORPHANED, slots=50
     ),
 }

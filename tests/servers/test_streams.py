@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -45,25 +46,26 @@ def running(
     server.kill()
 
 
-def ask(
-    server: Server, scenario: str, model: str, options: str = "", routes: tuple[str, ...] = ROUTES
-) -> dict[str, Client]:
+@contextmanager
+def clients(server: Server, scenario: str, model: str, options: str = "") -> Iterator[dict[str, Client]]:
     """A client for each route; by session id."""
-    asked = {}
-    for route in routes:
-        session_id = f"{scenario}-{route.replace('/', '-')}"
-        asked[session_id] = Client(server.port, f"/{route}/{session_id}?model={model}{options}")
-    return asked
+    with ExitStack() as stack:
+        asked = {}
+        for route in ROUTES:
+            session_id = f"{scenario}-{route}"
+            asked[session_id] = Client(server.port, f"/{route}/{session_id}?model={model}{options}")
+            stack.callback(asked[session_id].close)
+        yield asked
 
 
-def enough(session_id: str, characters: int = 40) -> int:
+def enough(session_id: str, characters: int = 20) -> int:
     """How many bytes of an answer surely hold so many characters of the model's text."""
     return characters * 100 if session_id.endswith("middleware") else characters
 
 
-def check_parts(server: Server, clients: dict[str, Client], model: str) -> None:
+def check_parts(server: Server, asked: dict[str, Client], model: str) -> None:
     """Each file holds a beginning of the model's text, and all that its client received; none is in use."""
-    for session_id, client in clients.items():
+    for session_id, client in asked.items():
         text = server.text(session_id)
         assert spoken(model).startswith(text)
         assert text.startswith(text_of(client.received, session_id))
@@ -73,11 +75,11 @@ def check_parts(server: Server, clients: dict[str, Client], model: str) -> None:
 def test_stream_that_ends(running: Running) -> None:
     """ "completed"; the file is the model's text, byte for byte, and so is what the client got."""
     server = running.server
-    clients = ask(server, "ends", "json")
-    for session_id, client in clients.items():
-        assert text_of(client.read(), session_id) == spoken("json")
-    assert set(server.outcomes(*clients).values()) == {"completed"}
-    assert {server.text(session_id) for session_id in clients} == {spoken("json")}
+    with clients(server, "ends", "json") as asked:
+        for session_id, client in asked.items():
+            assert text_of(client.read(), session_id) == spoken("json")
+        assert set(server.outcomes(*asked).values()) == {"completed"}
+    assert {server.text(session_id) for session_id in asked} == {spoken("json")}
     assert server.active() == []
 
 
@@ -87,26 +89,25 @@ def test_stream_that_ends(running: Running) -> None:
 def test_stream_that_fails(running: Running, model: str, options: str) -> None:
     """ "error", whether the app's generator raises or the model's connection breaks."""
     server = running.server
-    clients = ask(server, f"fails{'' if options else '-model'}", model, options)
-    assert set(server.outcomes(*clients).values()) == {"error"}
-    for session_id, client in clients.items():
-        assert text_of(client.read(enough(session_id)), session_id) != ""
-        client.close()
-    check_parts(server, clients, "poem")
+    with clients(server, f"fails{'' if options else '-model'}", model, options) as asked:
+        assert set(server.outcomes(*asked).values()) == {"error"}
+        for session_id, client in asked.items():
+            assert text_of(client.read(enough(session_id)), session_id) != ""
+        check_parts(server, asked, "poem")
 
 
 def test_client_that_leaves(running: Running) -> None:
     """Ends the stream: "closed" where the server closes it, "cancelled" where it cancels the app's task."""
     served, server = running
-    clients = ask(server, "left", "poem+speed=1")
-    for session_id, client in clients.items():
-        client.read(enough(session_id))
-        client.reset()
-    *wrapped, middleware = server.outcomes(*clients).values()
-    assert set(wrapped) <= served.left[0]
-    assert middleware in served.left[1]
-    check_parts(server, clients, "poem")
-    assert len(server.text("left-body")) < len(spoken("poem"))
+    with clients(server, "left", "poem+speed=1") as asked:
+        for session_id, client in asked.items():
+            client.read(enough(session_id))
+            client.reset()
+        *wrapped, middleware = server.outcomes(*asked).values()
+        assert set(wrapped) <= served.left[0]
+        assert middleware in served.left[1]
+        check_parts(server, asked, "poem")
+    assert all(len(server.text(session_id)) < len(spoken("poem")) for session_id in asked)
 
 
 def test_200_streams_at_once(running: Running) -> None:
@@ -124,30 +125,31 @@ def test_200_streams_at_once(running: Running) -> None:
     with ThreadPoolExecutor(200) as pool:
         sessions = list(pool.map(read, range(200)))
     assert set(server.outcomes(*sessions).values()) == {"completed"}
-    assert {session_id: server.text(session_id) for session_id in sessions} == dict.fromkeys(sessions, spoken(model))
+    assert server.texts(*sessions) == dict.fromkeys(sessions, spoken(model))
     assert server.active() == []
 
 
 def test_server_that_stops(running: Running) -> None:
-    """SIGTERM in the middle of streams: a short one, and one that outlives the server's grace. No file stays in use."""
+    """SIGTERM in the middle of streams, short ones and such as outlive the server's grace: no file stays in use.
+
+    Where the server lets them end, or the app learn of it, the files hold all that was streamed.
+    """
     served, server = running
-    short = ask(server, "short", "json+limit=50+speed=1")
-    long = ask(server, "long", "poem+speed=1")
-    for session_id, client in {**short, **long}.items():
-        client.read(enough(session_id, 20))
-        wait_until(lambda id_=session_id: len(server.text(id_)) >= 20, "it can be read while it streams")  # type: ignore[misc]
-    seen = {session_id: server.text(session_id) for session_id in long}
-    server.stop()
-    for clients, model, ends in ((short, "json+limit=50", served.short), (long, "poem", served.long)):
-        found = server.ended(*clients)
-        for session_id, client in clients.items():
-            assert set(found[session_id] or ["orphaned"]) <= ends
-            text = server.text(session_id)
-            assert spoken(model).startswith(text)
-            assert text.startswith(seen.get(session_id, ""))
-            if "orphaned" not in ends:
-                assert text.startswith(text_of(client.read(), session_id))
-            client.close()
+    with clients(server, "long", "poem+speed=1") as long, clients(server, "short", "json+limit=60+speed=1") as short:
+        for session_id, client in {**long, **short}.items():
+            client.read(enough(session_id, 10))
+        wait_until(lambda: all(server.texts(*long).values()), "they can be read while they stream")
+        seen = server.texts(*long)
+        server.stop()
+        texts = server.texts(*long, *short)
+        for asked, model, ends in ((short, "json+limit=60", served.short), (long, "poem", served.long)):
+            found = server.ended(*asked)
+            for session_id, client in asked.items():
+                assert set(found[session_id] or ["orphaned"]) <= ends
+                assert spoken(model).startswith(texts[session_id])
+                assert texts[session_id].startswith(seen.get(session_id, ""))
+                if "orphaned" not in ends:
+                    assert texts[session_id].startswith(text_of(client.read(), session_id))
     if served.short == {"completed"}:
-        assert {server.text(session_id) for session_id in short} == {spoken("json+limit=50")}
+        assert {texts[session_id] for session_id in short} == {spoken("json+limit=60")}
     assert server.active() == []

@@ -407,6 +407,23 @@ def test_async_iterable_is_closed_with_its_iterator(logger: ManualLogger) -> Non
 # -- ids and text ---------------------------------------------------------------------------
 
 
+def test_async_stream_has_the_close_of_what_it_wraps(logger: ManualLogger) -> None:
+    """An async generator has none: Django calls what it finds by this name without awaiting it."""
+
+    class Stream:
+        def __aiter__(self) -> AsyncIterator[str]:
+            return atokens()
+
+        async def close(self) -> None: ...
+
+    async def use() -> None:
+        assert not hasattr(logger.wrap("s", atokens()), "close")
+        await logger.wrap("t", Stream()).close()
+
+    asyncio.run(use())
+    assert logger.outcomes["t"] == "closed"
+
+
 def test_session_id_is_made_where_none_is_given(logger: ManualLogger) -> None:
     """And exposed; two streams never share one."""
     first, second = logger.wrap(None, tokens()), logger.wrap("", tokens())

@@ -173,9 +173,10 @@ class AsyncWrappedStream(_Wrapped):
             raise
         self._stream_log.end("closed")
 
-    async def close(self) -> None:
-        """The same; the SDKs' streams have it by this name."""
-        await self.aclose()
+    def __getattr__(self, name: str) -> Any:
+        """`close` is `aclose`, if the stream has one, as the SDKs' have. Else Django would call it without awaiting."""
+        value = super().__getattr__(name)
+        return self.aclose if name == "close" else value
 
     async def __aenter__(self) -> Self:
         if hasattr(self._manager, "__aenter__"):
@@ -198,7 +199,7 @@ class AsyncWrappedStream(_Wrapped):
             self._stream_log.end("closed")
 
 
-class _DualWrappedStream(WrappedStream, AsyncWrappedStream):  # type: ignore[misc]  # its close() is the sync one
+class _DualWrappedStream(WrappedStream, AsyncWrappedStream):
     """Of an object that can be read both ways (LiteLLM's): each way logs, and the first end counts."""
 
     __slots__ = ()

@@ -91,6 +91,7 @@ class Life:
 
     def __init__(self, place: Path, **settings: Any) -> None:
         self.directory = place / "logs"
+        settings = {"crash_journal_mb": 1, **settings}  # quick to make
         self.config = Config(flush_interval_seconds=60, min_free_disk_mb=None, **settings)
         self.number = 0
         self.sure: list[int] = []
@@ -291,7 +292,7 @@ def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str
     """One life with one interruption at the k-th point; where that was, or "" when there are fewer."""
     place.mkdir()
     os.chdir(place)
-    Path("logging_config.json").write_text('{"streaming_logs": {"flush_interval_seconds": 60}}')
+    Path("logging_config.json").write_text('{"streaming_logs": {"flush_interval_seconds": 60, "crash_journal_mb": 1}}')
     threads = len(os.listdir("/proc/self/task"))
     settings: dict[Any, dict[str, Any]] = {seal_while_full: {"max_buffer_mb": 0.003}}
     settings[seal_with_times] = {"record_timing": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -132,4 +133,35 @@ def test_lifespan_closes_off_the_loop_also_after_an_error(
         asyncio.run(serve_and_fail())
     assert closed_by
     assert closed_by[0] is not threading.main_thread()
+    assert logs(logger.base_dir) == {"s": "text"}
+
+
+def test_streams_that_the_server_has_cancelled_end_as_cancelled(live: Callable[..., StreamingLogger]) -> None:
+    """uvicorn cancels them and goes on to the shutdown at once: they have a moment before the logger is closed."""
+    logger = live()
+    log = logger.wrap("s", iter(["text"]))
+
+    async def stream() -> None:
+        with log:
+            next(log)
+            await asyncio.sleep(3600)
+
+    async def run() -> None:
+        async with lifespan(logger)(None):
+            task = asyncio.create_task(stream())
+            await asyncio.sleep(0)
+            task.cancel()
+
+    asyncio.run(run())
+    assert log.outcome == "cancelled"
+    assert logger.stats().sessions_completed == 1
+
+
+def test_session_that_stays_open_delays_the_shutdown_a_moment(live: Callable[..., StreamingLogger]) -> None:
+    """Then the logger is closed all the same, and the text is in the file."""
+    logger = live()
+    logger.write("s", "text")
+    began = time.monotonic()
+    serve(CloseOnShutdown(speaks, logger))
+    assert time.monotonic() - began < 5
     assert logs(logger.base_dir) == {"s": "text"}

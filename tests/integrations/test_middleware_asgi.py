@@ -174,6 +174,28 @@ def test_send_that_fails_is_a_client_that_is_gone(manual: Callable[..., ManualLo
     assert logger.outcomes == {"s": "closed", "own": "error"}
 
 
+def test_app_that_goes_on_after_its_end_is_not_logged(manual: Callable[..., ManualLogger]) -> None:
+    """Django's view outlives its task, which daphne cancels: its text would begin a turn that nobody ends."""
+    logger = manual()
+    views: list[asyncio.Task[None]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(part("Hello"))
+        views.append(asyncio.ensure_future(send(part(" again"))))
+        raise asyncio.CancelledError
+
+    async def serve() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await Exchange().of(StreamLogMiddleware(app, logger, paths=["*"], session_id=lambda scope: "s"))
+        await views[0]
+
+    asyncio.run(serve())
+    assert logger.text == {"s": "Hello"}
+    assert logger.outcomes == {"s": "cancelled"}
+    assert logger.stats().sessions_active == 0
+
+
 def test_text_that_cannot_be_told_breaks_nothing(manual: Callable[..., ManualLogger]) -> None:
     """The message passes, the fault is counted, and the rest is logged."""
     logger = manual()

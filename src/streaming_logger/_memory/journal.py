@@ -102,7 +102,21 @@ class Journal:
             self._on_full()
             self._asked_for = self._number  # last: an interrupt before it means asking twice
 
+    def check_room(self) -> None:
+        """Asks for an early flush when the active half is half full."""
+        file = self._file
+        if file is None or self._asked_for == self._number:
+            return
+        if self.place() > len(file.halves[self._active].records) // 2:
+            self._on_full()
+            self._asked_for = self._number
+
     # -- the flusher -----------------------------------------------------------------
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the flusher's notes go anywhere."""
+        return self._file is not None and not self._void
 
     def begin_flush(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """Turns to the other half, if that is empty. `sessions` gives all that are in memory."""
@@ -138,7 +152,7 @@ class Journal:
 
     def mark(self, marks: bytes) -> None:
         """Notes something of the flusher's."""
-        if self._file is not None and not self._void and not self._file.halves[self._active].mark(marks):
+        if self.is_recording and self._file is not None and not self._file.halves[self._active].mark(marks):
             self._invalidate()
 
     def written(self, sessions: Iterable[Session]) -> None:

@@ -76,6 +76,10 @@ class JournaledTable(SessionTable):
 
         return write
 
+    def seal(self, session: Session) -> None:
+        super().seal(session)
+        self.journal.check_room()
+
     def unwritten(self, session: Session) -> tuple[int, int]:
         """(place in the records, bytes of the session's text before it that are not in its file)."""
         with self._guard:

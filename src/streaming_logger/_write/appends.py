@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from streaming_logger._disk.journal_format import claim_mark
@@ -61,45 +62,53 @@ class _JournaledAppends(Appends):
         self.finish = self._journal.ended  # type: ignore[method-assign]
 
     def append(self, session: Session, blocks: Sequence[bytes | memoryview]) -> int:
+        if not self._journal.is_recording:
+            return super().append(session, blocks)
         size, taken = sum(map(len, blocks)), 0
-        claimed = self._claim([session], [size])
+        claims = self._claim([session], [size])
         try:
             taken = super().append(session, blocks)
             return taken
         finally:
-            whole = taken == claimed[0].unwritten if claimed else False
-            self._settle(claimed, [size], [taken], [session] if whole else [])
+            self._settle(claims, [size], [taken], [session] if taken == claims[session].unwritten else [])
 
     def append_all(self, sessions: Sequence[Session], texts: Sequence[bytes]) -> list[int]:
+        if not self._journal.is_recording:
+            return super().append_all(sessions, texts)
         sizes = list(map(len, texts))
-        claimed = self._claim(sessions, sizes)
+        claims = self._claim(sessions, sizes)
         taken = super().append_all(sessions, texts)
         # What they got since their text was taken in hand is in the half that is active now.
         written = [session for session, size, done in zip(sessions, sizes, taken, strict=True) if done == size]
-        self._settle(claimed, sizes, taken, written)
+        self._settle(claims, sizes, taken, written)
         return taken
 
     def begin_flush(self, unfinished: Callable[[], list[Session]]) -> None:
         self._journal.begin_flush(lambda: self._table.sessions(unfinished()))
 
-    def _claim(self, sessions: Sequence[Session], sizes: Sequence[int]) -> list[_Claim]:
+    def _claim(self, sessions: Sequence[Session], sizes: Sequence[int]) -> dict[Session, _Claim]:
         """Notes what is about to be appended."""
-        claimed: list[_Claim] = []
+        claims: dict[Session, _Claim] = {}
         marks: list[bytes] = []
         for session, size in zip(sessions, sizes, strict=True):
-            assert session.file is not None  # noqa: S101 - the caller has opened it
-            place, unwritten = self._table.unwritten(session)
-            file = session.file
-            claimed.append(_Claim(session.id, place, unwritten, self._store.size(file), file.inode))
-            marks.append(claimed[-1].mark(size))
+            end, inode = self._end_of(session)
+            claims[session] = claim = _Claim(session.id, *self._table.unwritten(session), end, inode)
+            marks.append(claim.mark(size))
         self._journal.mark(b"".join(marks))
-        return claimed
+        return claims
+
+    def _end_of(self, session: Session) -> tuple[int, int]:
+        """(size, inode) of its file; zeros for one that was closed since, to save descriptors or by a fault."""
+        if session.file is not None:
+            with suppress(OSError):
+                return self._store.size(session.file), session.file.inode
+        return 0, 0
 
     def _settle(
-        self, claimed: Sequence[_Claim], sizes: Sequence[int], taken: Sequence[int], written: Sequence[Session]
+        self, claims: dict[Session, _Claim], sizes: Sequence[int], taken: Sequence[int], written: Sequence[Session]
     ) -> None:
         """Notes what was; `written` are those of which nothing is left in the older half."""
-        for claim, size, done in zip(claimed, sizes, taken, strict=True):
+        for claim, size, done in zip(claims.values(), sizes, taken, strict=True):
             if done < size:
                 self._journal.mark(claim._replace(unwritten=claim.unwritten - done).mark(0))
         self._journal.written(written)

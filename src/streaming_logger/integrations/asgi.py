@@ -26,6 +26,19 @@ _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
+#: Seconds that a shutdown waits for the streams which the server has cancelled, but not awaited (uvicorn).
+_GRACE = 0.25
+
+
+async def _close(logger: StreamingLogger) -> None:
+    """Closes the logger, once cancelled streams have ended as such: it would end them as "released"."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _GRACE
+    while logger.session_files and loop.time() < deadline:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(logger.close)
+
+
 def lifespan(logger: StreamingLogger) -> Callable[[object], AbstractAsyncContextManager[None]]:
     """What FastAPI and Starlette take as `lifespan=`: closes the logger at shutdown.
 
@@ -44,7 +57,7 @@ def lifespan(logger: StreamingLogger) -> Callable[[object], AbstractAsyncContext
         try:
             yield
         finally:
-            await asyncio.to_thread(logger.close)
+            await _close(logger)
 
     return closing
 
@@ -86,14 +99,14 @@ class CloseOnShutdown:
             nonlocal answered
             answered = message["type"]
             if answered.startswith("lifespan.shutdown."):  # once it is sent, the server may end at any moment
-                await self._close()
+                await _close(self.logger)
             await send(message)
 
         try:
             await self.app(scope, overhear, close_first)
         except Exception:
             if answered:  # it spoke the protocol, so this is a fault of its own
-                await self._close()
+                await _close(self.logger)
                 raise
         await self._speak_for_it(heard, answered, receive, send)
 
@@ -105,11 +118,8 @@ class CloseOnShutdown:
             if heard == "lifespan.startup" and not answered:
                 await send({"type": "lifespan.startup.complete"})
             heard = (await receive())["type"]
-        await self._close()
+        await _close(self.logger)
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _close(self) -> None:
-        await asyncio.to_thread(self.logger.close)
 
 
 class StreamLogMiddleware:
@@ -197,7 +207,7 @@ class _Response:
     async def send(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             message = self._start(message)
-        elif self._log is not None and message["type"] == "http.response.body":
+        elif self._log is not None and self._log.outcome is None and message["type"] == "http.response.body":
             self._log.log(message.get("body"))
             if not message.get("more_body"):
                 self.end("completed")  # before it is sent: a client may go as soon as it has it

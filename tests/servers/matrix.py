@@ -1,0 +1,101 @@
+"""The servers, and how a stream ends in each: what README's table of outcomes is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gunicorn.config import make_settings
+
+__all__ = ["SERVERS", "Served"]
+
+#: Seconds that each server lets streams run on after SIGTERM.
+GRACE = "1"
+
+FASTAPI = "servers.apps.fastapi_app:app"
+FLASK = "servers.apps.flask_app:app"
+DJANGO_ASGI = "servers.apps.django_app:asgi"
+DJANGO_WSGI = "servers.apps.django_app:wsgi"
+
+
+class Served(NamedTuple):
+    """A server with an app.
+
+    left: the outcomes by a client that goes, of `wrap` and of the middleware.
+    short, long: what becomes, at SIGTERM, of a stream that ends within the server's grace, and of a longer one:
+    an outcome, "released", or "orphaned" where the process is killed.
+    """
+
+    command: list[str]
+    left: tuple[set[str], set[str]]
+    short: set[str]
+    long: set[str]
+    is_quick: bool = False
+    """Whether the default run of the tests has it."""
+    slots: int = 200
+    """How many streams run at once; others wait."""
+
+
+def _module(words: str, app: str, *more: str) -> list[str]:
+    return ["-m", *words.split(), app, *more]
+
+
+def _gunicorn(words: str, app: str) -> list[str]:
+    # Newer ones would make a socket in the home directory.
+    quiet = ["--no-control-socket"] if "control_socket_disable" in make_settings() else []
+    options = ["--bind", "127.0.0.1:PORT", "--graceful-timeout", GRACE, "--log-level", "critical", *quiet]
+    return ["-m", "gunicorn", *options, *words.split(), app]
+
+
+_UVICORN = f"uvicorn --port PORT --log-level critical --timeout-graceful-shutdown {GRACE}"
+#: A task is cancelled wherever it is: in the stream, or while it sends, and then the stream is closed.
+_ASGI = ({"cancelled", "closed"}, {"closed"})
+_WSGI = ({"closed"}, {"closed"})
+_COMPLETED, _CANCELLED, _ORPHANED = {"completed"}, {"cancelled"}, {"orphaned"}
+#: Django leaves its view's task to itself when its own is cancelled: the stream goes on until the process ends.
+_STOPPED = {"cancelled", "released"}
+#: The signal's default handler: no grace at all.
+_KILLED = {"completed", "orphaned"}
+
+SERVERS = {
+    "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _ASGI, _COMPLETED, _CANCELLED, is_quick=True),
+    "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _ASGI, _COMPLETED, _CANCELLED),
+    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED, is_quick=True),
+    "hypercorn-fastapi": Served(
+        _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _ASGI, _COMPLETED, _CANCELLED
+    ),
+    "granian-fastapi": Served(
+        _module("granian --interface asgi --port PORT --log-level critical --workers-kill-timeout 2", FASTAPI),
+        _ASGI,
+        _COMPLETED,
+        _ORPHANED,
+    ),
+    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED, _STOPPED),
+    "gunicorn-uvicorn-fastapi": Served(
+        _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _ASGI, _COMPLETED, _ORPHANED
+    ),
+    # This worker swallows what is sent to a client that is gone, then cancels the task.
+    "gunicorn-asgi-fastapi": Served(
+        _gunicorn("-k asgi -w 2 --preload --asgi-disconnect-grace-period 1", FASTAPI),
+        ({"cancelled", "closed"}, {"cancelled"}),
+        _COMPLETED,
+        _ORPHANED,
+    ),
+    "gunicorn-sync-flask": Served(_gunicorn("-k sync -w 6", FLASK), _WSGI, _COMPLETED, _ORPHANED, slots=6),
+    "gunicorn-gthread-flask": Served(
+        _gunicorn("-k gthread -w 2 --threads 50 --preload", FLASK),
+        _WSGI,
+        _COMPLETED,
+        _ORPHANED,
+        is_quick=True,
+        slots=100,
+    ),
+    "gunicorn-gthread-django": Served(
+        _gunicorn("-k gthread -w 2 --threads 50", DJANGO_WSGI), _WSGI, _COMPLETED, _ORPHANED, slots=100
+    ),
+    "gunicorn-gevent-flask": Served(_gunicorn("-k gevent -w 2", FLASK), _WSGI, _COMPLETED, _ORPHANED, is_quick=True),
+    "gunicorn-gevent-preload-flask": Served(_gunicorn("-k gevent -w 2 --preload", FLASK), _WSGI, _COMPLETED, _ORPHANED),
+    "flask-dev": Served(["-m", "flask", "--app", FLASK, "run", "--port", "PORT"], _WSGI, _KILLED, _ORPHANED),
+    "waitress-flask": Served(
+        _module("waitress --listen=127.0.0.1:PORT --threads 50", FLASK), _WSGI, _KILLED, _ORPHANED, slots=50
+    ),
+}

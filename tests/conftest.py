@@ -34,7 +34,6 @@ def manual(tmp_path: Path, clock: ManualClock) -> Iterator[Callable[..., ManualL
 
     def make(parts: Mapping[str, Any] = MappingProxyType({}), **settings: Any) -> ManualLogger:
         settings.setdefault("min_free_disk_mb", None)
-        settings.setdefault("crash_journal_mb", 1)  # quick to make
         made.append(ManualLogger(Config(**settings), tmp_path / "logs", clock=clock, **parts))
         return made[-1]
 
@@ -50,7 +49,6 @@ def live(tmp_path: Path) -> Iterator[Callable[..., StreamingLogger]]:
 
     def make(parts: Mapping[str, Any] = MappingProxyType({}), **settings: Any) -> StreamingLogger:
         settings.setdefault("min_free_disk_mb", None)
-        settings.setdefault("crash_journal_mb", 1)  # quick to make
         made.append(StreamingLogger._of(Engine(Context.make(Settings(Config(**settings)), tmp_path / "logs", **parts))))
         made[-1]._engine.open()
         return made[-1]

@@ -23,7 +23,7 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """One logger's. `on_full` is called when a half is full: it asks for a flush.
+    """One logger's. `on_filling` asks for a flush.
 
     `write` and `place` are the active half's own C functions. What a writer does with a session's list and `write`,
     and the flusher with the list and `place`, is one step: no other thread and no handler comes in between.
@@ -39,7 +39,7 @@ class Journal:
         "_keep",
         "_missed",
         "_number",
-        "_on_full",
+        "_on_filling",
         "_reported",
         "_void",
         "_waiting",
@@ -50,10 +50,10 @@ class Journal:
         "write",
     )
 
-    def __init__(self, context: Context, on_full: Callable[[], None]) -> None:
+    def __init__(self, context: Context, on_filling: Callable[[], None]) -> None:
         """Raises `OSError` where the kernel cannot tell a forked child."""
         self._context = context
-        self._on_full = on_full
+        self._on_filling = on_filling
         self.is_mine = make_fork_flag()
         """[0] is 1 in the process that owns this journal."""
         self.write: Callable[[bytes], object] = _ignore
@@ -98,18 +98,15 @@ class Journal:
         """A chunk is in its session's list and not in here."""
         self._missed.add(session_id)
         self.missed_chunks += 1
-        if self._asked_for != self._number:
-            self._on_full()
-            self._asked_for = self._number  # last: an interrupt before it means asking twice
 
     def check_room(self) -> None:
-        """Asks for an early flush when the active half is half full."""
+        """Asks for an early flush when the active half is half full, or was too small for a chunk."""
         file = self._file
         if file is None or self._asked_for == self._number:
             return
         if self.place() > len(file.halves[self._active].records) // 2:
-            self._on_full()
-            self._asked_for = self._number
+            self._on_filling()
+            self._asked_for = self._number  # last: an interrupt before it means asking twice
 
     # -- the flusher -----------------------------------------------------------------
 

@@ -25,12 +25,18 @@ class JournaledTable(SessionTable):
     def append(self, session_id: str, chunk: str) -> Session:
         journal = self.journal
         journal.start()
-        record, added = (record_of(session_id, encode(chunk)),), (chunk,)
+        added = (chunk,)
+        try:
+            record: tuple[bytes, ...] = (record_of(session_id, encode(chunk)),)
+        except MemoryError:
+            record = ()
         while True:
             with self._guard:
                 try:
                     session = self.live[session_id]
                     session += added
+                    if not record:
+                        raise ValueError("no memory for a record")
                     journal.write(*record)
                     return session
                 except KeyError:  # new, or ended in this very moment
@@ -62,7 +68,7 @@ class JournaledTable(SessionTable):
                     session = live[session_id]
                     session += added
                     journal.write(*record)
-                except (KeyError, UnicodeEncodeError):
+                except (KeyError, UnicodeEncodeError, MemoryError):
                     return slowly(session_id, chunk)
                 except ValueError:
                     journal.seal(0, 2)

@@ -330,10 +330,11 @@ class StreamingLogger:
         if is_timed or isinstance(table, JournaledTable):
             self._live = {}  # it finds nothing: a chunk needs more than a place in a list
             if type(self).write is StreamingLogger.write:  # else a subclass calls that one, which is slower
-                fast: Callable[[str | None, str | None], None] = self._write_slowly
-                if GIL and not is_timed and isinstance(table, JournaledTable):
-                    fast = table.writer(self._write_slowly, self._seal)
-                self.write = self.append_chunk = fast  # type: ignore[method-assign]
+                self.write = self.append_chunk = (  # type: ignore[method-assign, assignment]
+                    table.writer(self._write_slowly, self._seal)
+                    if GIL and not is_timed and isinstance(table, JournaledTable)
+                    else self._write_slowly
+                )
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
     def _start_over(self) -> None:

@@ -4,8 +4,8 @@ A journal has two halves, each with a region of records and one of marks. A reco
 a mark is a note of the flusher's, `kind and id NUL numbers NUL`. What was never written holds 0xFF, a byte that no
 UTF-8 text has, so a record that a kill tore has a hole in it or no end, and what follows is not looked at.
 
-The order of a session's records is that of its unwritten text in memory, always. So the flusher needs to note only
-which place in the records it has written up to.
+The order of a session's records is that of its unwritten text in memory, always; and where one of its turns ends
+there is a record of that. So the flusher needs to note only which place in the records it has written up to.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ __all__ = [
     "marker_record",
     "parse",
     "record_of",
+    "turn_end_record",
 ]
 
 #: What a place holds that was not written to.
 BLANK = b"\xff"
 _NUL, _ESCAPED_NUL = b"\0", b"\xc0\x80"  # as Java writes it; UTF-8 has no such byte
+_TURN_END = b"\xfe"  # nor this one
 
 #: A mark's kind. The first record of a half has no id, and the half's number as its text.
 _CLAIM, _DONE, _END, _LIVE = b"C", b"D", b"E", b"L"
@@ -51,17 +53,22 @@ def marker_record(session_id: str) -> bytes:
     return record_of(session_id, _MISSING.encode())
 
 
+def turn_end_record(session_id: str, turn: int) -> bytes:
+    """A turn of the session ends here; what follows is a later one's."""
+    return b"%b\0%b%d\0" % (_escaped(session_id), _TURN_END, turn)
+
+
 def half_start(number: int) -> bytes:
     """The first record of a half. The half with the higher number is the newer one."""
     return b"\0%d\0" % number
 
 
-def claim_mark(session_id: str, place: int, unwritten: int, size: int, file_size: int, inode: int) -> bytes:
-    """The flusher is about to append `size` bytes to a file that is so long.
+def claim_mark(session_id: str, turn: int, place: int, unwritten: int, size: int, file_size: int, inode: int) -> bytes:
+    """The flusher is about to append `size` bytes of a turn to a file that is so long.
 
-    At this `place` in the records, the last `unwritten` bytes of the session's text are not in the file.
+    At this `place` in the records, the last `unwritten` bytes of the turn's text are not in the file.
     """
-    return b"C%b\0%d %d %d %d %d\0" % (_escaped(session_id), place, unwritten, size, file_size, inode)
+    return b"C%b\0%d %d %d %d %d %d\0" % (_escaped(session_id), turn, place, unwritten, size, file_size, inode)
 
 
 def done_mark() -> bytes:
@@ -69,14 +76,14 @@ def done_mark() -> bytes:
     return b"D\0\0"
 
 
-def end_mark(session_id: str) -> bytes:
-    """The session is complete."""
-    return b"E%b\0\0" % _escaped(session_id)
+def end_mark(session_id: str, turn: int) -> bytes:
+    """The turn is complete."""
+    return b"E%b\0%d\0" % (_escaped(session_id), turn)
 
 
-def live_mark(session_id: str) -> bytes:
-    """The session is live, whether or not it gets text."""
-    return b"L%b\0\0" % _escaped(session_id)
+def live_mark(session_id: str, turn: int) -> bytes:
+    """The turn is live, whether or not it gets text."""
+    return b"L%b\0%d\0" % (_escaped(session_id), turn)
 
 
 def _escaped(session_id: str) -> bytes:
@@ -106,7 +113,7 @@ class CrashedSession:
     written: int = 0
     """So many bytes of the text are in the file, at least."""
     attempt: Attempt | None = None
-    active: bool = True
+    active: bool = False
     """Whether it was when the process died."""
 
 
@@ -117,39 +124,27 @@ def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
     >>> session.text, session.written
     (b'one two', 0)
     """
-    sessions: dict[bytes, CrashedSession] = {}
-    pieces: dict[bytes, list[bytes]] = {}
-    lengths: dict[bytes, int] = {}
+    sessions: dict[bytes, _Session] = {}
     for _, records, marks in sorted(filter(None, map(_numbered, halves))):
-        claims = [_Claim.of(key, value) for key, value in marks if key[:1] == _CLAIM]
-        # Where in the text each claim was made: its place in the records, as a place in the session's text.
-        places = sorted({claim.place for claim in claims}, reverse=True)
+        claims = [(key[1:], _Claim.of(value)) for key, value in marks if key[:1] == _CLAIM]
+        claims.sort(key=lambda claim: claim[1].place, reverse=True)
+        # Where in a session's text each claim was made.
         text_at: dict[tuple[bytes, int], int] = {}
-        claimed_at: dict[int, list[bytes]] = {}
-        for claim in claims:
-            claimed_at.setdefault(claim.place, []).append(claim.key)
         position = 0
         for key, value in [*records, (b"", b"")]:
-            while places and (places[-1] <= position or not (key or value)):
-                for claimer in claimed_at[place := places.pop()]:
-                    text_at[claimer, place] = lengths.get(claimer, 0)
+            while claims and (claims[-1][1].place <= position or not value):
+                claimer, claim = claims.pop()
+                text_at[claimer, claim.place] = sessions.setdefault(claimer, _Session()).length
             position += len(key) + len(value) + 2
             if key:
-                text = value.replace(_ESCAPED_NUL, _NUL)
-                pieces.setdefault(key, []).append(text)
-                lengths[key] = lengths.get(key, 0) + len(text)
+                sessions.setdefault(key, _Session()).take(value)
         _follow(marks, sessions, text_at)
-    for key, parts in pieces.items():
-        session = sessions.setdefault(key, CrashedSession(_id_of(key)))
-        session.text = b"".join(parts)
-    for session in sessions.values():
-        session.written = min(session.written, len(session.text))
-        session.active |= session.written < len(session.text)
-    return sorted(sessions.values(), key=lambda session: session.written == len(session.text))
+    found = [session.result(key) for key, session in sessions.items()]
+    return sorted(found, key=lambda session: session.written == len(session.text))
 
 
 class _Claim(NamedTuple):
-    key: bytes
+    turn: int
     place: int
     unwritten: int
     size: int
@@ -157,33 +152,65 @@ class _Claim(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, key: bytes, value: bytes) -> _Claim:
-        return cls(key[1:], *map(int, value.split()))
+    def of(cls, value: bytes) -> _Claim:
+        return cls(*map(int, value.split()))
+
+
+class _Session:
+    """One session, while a journal is read."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.length = 0
+        self.written = 0
+        self.attempt: Attempt | None = None
+        self.turns: set[int] = set()
+        self.ends: dict[int, int] = {}
+        """Where in the text turns end."""
+
+    def take(self, value: bytes) -> None:
+        """The next record."""
+        if value[:1] == _TURN_END:
+            self.ends[int(value[1:])] = self.length
+            return
+        text = value.replace(_ESCAPED_NUL, _NUL)
+        self.pieces.append(text)
+        self.length += len(text)
+
+    def claim(self, claim: _Claim, here: int) -> int:
+        """An append of its text is tried; to where it is written if that is done."""
+        start = min(here, self.ends.get(claim.turn, here)) - claim.unwritten
+        end = start + claim.size
+        exact = start == self.written
+        self.attempt = Attempt(self.written, end, claim.file_size, claim.inode, exact, claim.size)
+        return max(0, end)
+
+    def result(self, key: bytes) -> CrashedSession:
+        text = b"".join(self.pieces)
+        written = min(self.written, len(text))
+        return CrashedSession(_id_of(key), text, written, self.attempt, bool(self.turns) or written < len(text))
 
 
 def _follow(
-    marks: list[tuple[bytes, bytes]],
-    sessions: dict[bytes, CrashedSession],
-    text_at: dict[tuple[bytes, int], int],
+    marks: list[tuple[bytes, bytes]], sessions: dict[bytes, _Session], text_at: dict[tuple[bytes, int], int]
 ) -> None:
     """Takes in what the flusher noted, in its order."""
-    open_claims: dict[bytes, tuple[CrashedSession, int]] = {}
+    claimed: dict[bytes, int] = {}
     for kind, key, value in [(key[:1], key[1:], value) for key, value in marks]:
         if kind == _DONE:
-            for session, written in open_claims.values():
-                session.written, session.attempt = max(0, written), None
-            open_claims.clear()
+            for claimer, written in claimed.items():
+                sessions[claimer].written, sessions[claimer].attempt = written, None
+            claimed.clear()
             continue
-        session = sessions.setdefault(key, CrashedSession(_id_of(key)))
-        session.active = kind != _END
+        session = sessions.setdefault(key, _Session())
         if kind == _CLAIM:
-            claim = _Claim.of(kind + key, value)
-            here = text_at[key, claim.place]
-            start = here - claim.unwritten
-            exact = start == session.written
-            end = start + claim.size
-            session.attempt = Attempt(session.written, end, claim.file_size, claim.inode, exact, claim.size)
-            open_claims[key] = (session, end)
+            claim = _Claim.of(value)
+            session.turns.add(claim.turn)
+            claimed[key] = session.claim(claim, text_at[key, claim.place])
+        elif kind == _LIVE:
+            session.turns.add(int(value))
+        elif kind == _END:
+            session.turns.discard(int(value))
 
 
 def _numbered(half: tuple[bytes, bytes]) -> tuple[int, list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]] | None:

@@ -19,7 +19,22 @@ from streaming_logger._disk.journal_file import JournalError, JournalFile, make_
 from streaming_logger._disk.journal_format import done_mark, end_mark, half_start, live_mark, marker_record
 from streaming_logger._memory.session import Session
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "JournaledSession", "turn_of"]
+
+
+class JournaledSession(Session):
+    """A turn whose text is in the journal, too."""
+
+    __slots__ = ("turn",)
+
+    turn: int
+    """Its number in this table."""
+
+
+def turn_of(session: Session) -> int:
+    """The number of a turn of a `JournaledTable`."""
+    assert isinstance(session, JournaledSession)  # noqa: S101 - `begin` makes no other
+    return session.turn
 
 
 class Journal:
@@ -67,7 +82,7 @@ class Journal:
         self._closed = self._keep = self._void = False
         self._active = self._number = self._generation = self._reported = 0
         self._asked_for = -1
-        self._missed: set[str] = set()
+        self._missed: dict[bytes, None] = {}
         # Sessions with text of the older half that is not in its file. Only the worker uses it.
         self._waiting: set[Session] = set()
 
@@ -94,9 +109,9 @@ class Journal:
         self._generation = context.store.directory.generation
         self._begin(0, ())
 
-    def missed(self, session_id: str) -> None:
-        """A chunk is in its session's list and not in here."""
-        self._missed.add(session_id)
+    def missed(self, record: bytes) -> None:
+        """A chunk, or the end of a turn, is in the table and not in here; this record is to stand for it."""
+        self._missed[record] = None
         self.missed_chunks += 1
 
     def check_room(self) -> None:
@@ -135,15 +150,15 @@ class Journal:
         if self._void:  # what it does not hold is missing from all sessions with text
             for half in file.halves:
                 half.clear()
-            self._missed.update(session.id for session in sessions() if session)
+            self._missed.update((marker_record(session.id), None) for session in sessions() if session)
             self._void = False
-        missed, self._missed = self._missed, set()
+        missed, self._missed = self._missed, {}
         self._begin(other, missed)
         # After that: what is in none of these lists by now has its text in the new half, or in its file.
         known = list(sessions())
         self._waiting = {session for session in known if session}
         half = file.halves[other]
-        marks = b"".join(live_mark(session.id) for session in known)
+        marks = b"".join(live_mark(session.id, turn_of(session)) for session in known)
         if len(marks) < half.room // 2:  # only so that sessions without new text count as crashed, too
             half.mark(marks)
 
@@ -159,7 +174,7 @@ class Journal:
 
     def ended(self, session: Session) -> None:
         """Its text is in its file, and its turn is over."""
-        self.mark(end_mark(session.id))
+        self.mark(end_mark(session.id, turn_of(session)))
         self._waiting.discard(session)
 
     def end_flush(self) -> None:
@@ -191,13 +206,13 @@ class Journal:
 
     # -- inside ----------------------------------------------------------------------
 
-    def _begin(self, active: int, missed: Iterable[str]) -> None:
+    def _begin(self, active: int, missed: Iterable[bytes]) -> None:
         """Makes a half the active one; it is empty."""
         assert self._file is not None  # noqa: S101 - its callers made sure
         records = self._file.halves[active].records
         records.write(half_start(self._number + 1))
-        for session_id in missed:
-            if (record := marker_record(session_id)) and len(record) < len(records) - records.tell():
+        for record in missed:
+            if len(record) < len(records) - records.tell():
                 records.write(record)
         write, place, seal = records.write, records.tell, records.seek
         self._number += 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from streaming_logger._context import Context
-from streaming_logger._disk.journal_format import record_of
-from streaming_logger._memory.journal import Journal
+from streaming_logger._disk.journal_format import marker_record, record_of, turn_end_record
+from streaming_logger._memory.journal import Journal, JournaledSession, turn_of
 from streaming_logger._memory.session import Item, Session, encode, marker
-from streaming_logger._memory.table import LONG_CHUNK, SessionTable
+from streaming_logger._memory.table import LONG_CHUNK, MIN_SEAL_AT, SessionTable
 
 __all__ = ["JournaledTable", "Write"]
 
@@ -21,6 +22,26 @@ class JournaledTable(SessionTable):
     def __init__(self, context: Context, on_high_water: Callable[[], None]) -> None:
         super().__init__(context, on_high_water)
         self.journal = Journal(context, on_high_water)
+        self._turns = count(1)
+
+    def begin(self, session_id: str) -> None:
+        session = JournaledSession(session_id, self._clock.monotonic(), MIN_SEAL_AT)
+        session.turn = next(self._turns)
+        self.live.setdefault(session_id, session)
+
+    def remove(self, session: Session) -> None:
+        journal, record = self.journal, (turn_end_record(session.id, turn_of(session)),)
+        with self._guard:
+            try:
+                if self.live[session.id] is session:
+                    # One step, as in `append`: a record behind this one is a later turn's.
+                    del self.live[session.id]
+                    journal.write(*record)
+            except KeyError:
+                pass
+            except ValueError:
+                journal.seal(0, 2)
+                journal.missed(record[0])
 
     def append(self, session_id: str, chunk: str) -> Session:
         journal = self.journal
@@ -43,7 +64,7 @@ class JournaledTable(SessionTable):
                     pass
                 except ValueError:
                     journal.seal(0, 2)
-                    journal.missed(session_id)
+                    journal.missed(marker_record(session_id))
                     return session
             self.begin(session_id)
 
@@ -72,7 +93,7 @@ class JournaledTable(SessionTable):
                     return slowly(session_id, chunk)
                 except ValueError:
                     journal.seal(0, 2)
-                    journal.missed(session_id)
+                    journal.missed(marker_record(session_id))
                 if len(chunk) >= LONG_CHUNK:
                     session.seal_at -= len(chunk) // LONG_CHUNK
                 if len(session) < session.seal_at:

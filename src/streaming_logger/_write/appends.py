@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from streaming_logger._disk.journal_format import claim_mark
 from streaming_logger._disk.store import Store
+from streaming_logger._memory.journal import turn_of
 from streaming_logger._memory.journaled import JournaledTable
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
@@ -44,13 +45,14 @@ class _Claim(NamedTuple):
     """What is noted before an append, see `claim_mark`."""
 
     session_id: str
+    turn: int
     place: int
     unwritten: int
     file_size: int
     inode: int
 
     def mark(self, size: int) -> bytes:
-        return claim_mark(self.session_id, self.place, self.unwritten, size, self.file_size, self.inode)
+        return claim_mark(*self[:4], size, *self[4:])
 
 
 class _JournaledAppends(Appends):
@@ -92,7 +94,7 @@ class _JournaledAppends(Appends):
         marks: list[bytes] = []
         for session, size in zip(sessions, sizes, strict=True):
             end, inode = self._end_of(session)
-            claims[session] = claim = _Claim(session.id, *self._table.unwritten(session), end, inode)
+            claims[session] = claim = _Claim(session.id, turn_of(session), *self._table.unwritten(session), end, inode)
             marks.append(claim.mark(size))
         self._journal.mark(b"".join(marks))
         return claims

@@ -17,7 +17,7 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
-from streaming_logger._memory.journaled import JournaledTable
+from streaming_logger._memory.journaled import JournaledTable, Write
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._memory.timed import TimedChunk
@@ -330,11 +330,10 @@ class StreamingLogger:
         if is_timed or isinstance(table, JournaledTable):
             self._live = {}  # it finds nothing: a chunk needs more than a place in a list
             if type(self).write is StreamingLogger.write:  # else a subclass calls that one, which is slower
-                self.write = self.append_chunk = (  # type: ignore[method-assign, assignment]
-                    table.writer(self._write_slowly, self._seal)
-                    if GIL and not is_timed and isinstance(table, JournaledTable)
-                    else self._write_slowly
-                )
+                write: Write = self._write_slowly
+                if GIL and not is_timed and isinstance(table, JournaledTable):
+                    write = table.writer(write, self._seal)
+                self.write = self.append_chunk = write  # type: ignore[method-assign, assignment]
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
     def _start_over(self) -> None:

@@ -20,6 +20,7 @@ class Crashes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._failures: set[str] = set()
 
     def recover(self) -> Iterator[float]:
         """In slices: yields the seconds until the next one may begin. Never raises `OSError`."""
@@ -62,5 +63,8 @@ class Crashes:
             pass
 
     def _failed(self, name: str, why: str) -> None:
+        if name in self._failures:
+            return  # said; a journal that cannot be read stays so
+        self._failures.add(name)
         self._context.counters.add(sweep_errors=1)
         self._context.events.report(f"recovery {name}", "cannot recover %s: %s", name, why)

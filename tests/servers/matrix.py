@@ -59,7 +59,7 @@ _KILLED = {"completed", "orphaned"}
 SERVERS = {
     "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _ASGI, _COMPLETED, _CANCELLED, is_quick=True),
     "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _ASGI, _COMPLETED, _CANCELLED),
-    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED, is_quick=True),
+    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED),
     "hypercorn-fastapi": Served(
         _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _ASGI, _COMPLETED, _CANCELLED
     ),

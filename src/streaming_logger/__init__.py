@@ -2,11 +2,12 @@
 
 from streaming_logger._base.errors import ConfigError, DirectoryError, Problem, StreamingLoggerError
 from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
-from streaming_logger._config.schema import Config
+from streaming_logger._config.schema import Config, RadarConfig
 from streaming_logger._default import get_streaming_logger
 from streaming_logger._handle import SessionHandle
 from streaming_logger._logger import StreamingLogger
 from streaming_logger._version import __version__
+from streaming_logger._watch.radar import Runaway
 
 __all__ = [
     "Config",
@@ -15,6 +16,8 @@ __all__ = [
     "Health",
     "Outcome",
     "Problem",
+    "RadarConfig",
+    "Runaway",
     "SessionHandle",
     "Stats",
     "StreamingLogger",

@@ -17,12 +17,13 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
-from streaming_logger._memory.session import Completion, Session
+from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._memory.timed import TimedChunk
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
 from streaming_logger._sweep.policy import Policy
+from streaming_logger._watch.radar import Runaway
 from streaming_logger._wrap import wrap
 
 __all__ = ["DEFAULT_CONFIG_FILE", "StreamingLogger"]
@@ -265,6 +266,25 @@ class StreamingLogger:
     def __repr__(self) -> str:
         return f"<StreamingLogger {self.base_dir}: {self._engine.status()}>"
 
+    @property
+    def on_runaway(self) -> Callable[[Runaway], object] | None:
+        """Called with each loop that the radar finds, on a thread of its own: a server may stop the generation.
+
+        What it raises is reported; it may hang, and holds up nothing.
+
+        >>> import tempfile
+        >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
+        >>> logger.on_runaway = lambda runaway: print(runaway.session_id, runaway.kind, runaway.sample)
+        >>> logger.close()
+        """
+        return self._engine.radar.on_runaway
+
+    @on_runaway.setter
+    def on_runaway(self, callback: Callable[[Runaway], object] | None) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"on_runaway must be callable or None, not {type(callback).__name__}")
+        self._engine_here().radar.on_runaway = callback
+
     # -- read-only, as servers of the older module know them ---------------------------
 
     @property
@@ -318,20 +338,6 @@ class StreamingLogger:
             self._start_over()
         return self._engine
 
-    def _begin_session(self, session_id: str) -> None:
-        """A session without text yet: how it ends is known, even if its first chunk never comes."""
-        engine = self._engine_here()
-        if engine.settings.config.enabled and not engine.closed:
-            engine.worker.ensure()
-            process.close_with_multiprocessing()
-            engine.table.begin(session_id)
-
-    def _report_extraction(self, session_id: str, error: Exception) -> None:
-        """An item whose text could not be told: it is not logged, and the stream goes on."""
-        engine = self._engine_here()
-        engine.counters.add(extraction_errors=1)
-        engine.events.report("extraction", "cannot get the text of an item: %r", error, session=session_id)
-
     def _complete(self, session_id: str | None, outcome: Outcome, done: OneShotEvent | None) -> Engine | None:
         """Ends a session and has `done` set when its file is closed; None: there is nothing to wait for."""
         if not session_id:
@@ -342,13 +348,7 @@ class StreamingLogger:
         if type(session_id) is not str:
             session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
         engine = self._engine_here()
-        if not engine.table.end(session_id, outcome or "completed", "completed", done=done):
-            if done is None or not engine.flusher.is_unfinished(session_id):
-                return None
-            # Another caller has ended it: wait for a place in the queue behind that end.
-            engine.table.end_queue.append(Completion(session_id, None, "", "", done))
-        engine.complete(soon=done is not None)
-        return engine
+        return engine if engine.end(session_id, outcome or "completed", done) else None
 
     def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
         """All but the everyday case: ignored and wrong arguments, a stream's first chunk."""

@@ -16,6 +16,12 @@ from streaming_logger._text.extractor import TextExtractor
 __all__ = ["Logger", "StreamLog"]
 
 
+class _Engine(Protocol):
+    def begin(self, session_id: str) -> None: ...
+
+    def extraction_failed(self, session_id: str, error: Exception) -> None: ...
+
+
 class Logger(Protocol):
     """What a stream needs of its logger."""
 
@@ -23,9 +29,7 @@ class Logger(Protocol):
 
     def complete_session(self, session_id: str, *, outcome: Outcome, wait: bool) -> None: ...
 
-    def _begin_session(self, session_id: str) -> None: ...
-
-    def _report_extraction(self, session_id: str, error: Exception) -> None: ...
+    def _engine_here(self) -> _Engine: ...
 
 
 class StreamLog:
@@ -55,7 +59,7 @@ class StreamLog:
         self._write = logger.write
         self._outcomes: list[Outcome] = []
         self._started = False
-        logger._begin_session(self.session_id)
+        logger._engine_here().begin(self.session_id)
         self._ended = False
 
     @property
@@ -103,7 +107,7 @@ class StreamLog:
         """Reports an extractor's error, without which the stream goes on; False: it is none."""
         if _raised_by_signal_handler(error):
             return False
-        self._logger._report_extraction(self.session_id, error)
+        self._logger._engine_here().extraction_failed(self.session_id, error)
         return True
 
     def __del__(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def until(server: Server, shown: Terminal, holds: Callable[[str], bool]) -> str:
     """Streams until the screen is as it should be: a fast and a slow session grow."""
 
     def grown(screen: str) -> bool:
-        server.write("sess_fast", "x" * 1000)
-        server.stream("sess_slow", "x" * 10)
+        server.write("sess_fast", os.urandom(500).hex())
+        server.stream("sess_slow", os.urandom(5).hex())
         return holds(screen)
 
     return shown.shows(grown)
@@ -40,7 +41,7 @@ def test_top_with_three_sessions(directory: Path) -> None:
     """Rates, order, the stalled one marked; keys sort and quit; the terminal is as before."""
     with Server(directory) as server, terminal() as shown:
         for session in ("sess_fast", "sess_slow", "sess_\u202estill\x1b[2J"):
-            server.stream(session, "x" * 50)
+            server.stream(session, os.urandom(25).hex())
         age(directory / file_name_of("sess_\u202estill\x1b[2J"), 60)
         shown.enters("top", "--dir", directory, "-d", "0.3")
         screen = until(server, shown, lambda screen: order(screen)[:2] == ["sess_fast", "sess_slow"])
@@ -214,9 +215,9 @@ def test_narrow_terminal_hides_no_session_and_no_unit(directory: Path) -> None:
 
 
 def test_sentences_are_not_broken_within_a_word(directory: Path) -> None:
-    """doctor in 80 columns; check-config has a line for each setting, all seen without scrolling."""
+    """doctor in 80 columns; check-config has one line for each setting."""
     (directory / ".streaming_logger").mkdir(parents=True)
-    with terminal(80, 24) as shown:
+    with terminal(80, 40) as shown:
         shown.enters("doctor", "--dir", directory)
         screen = shown.shows("no problems found")
         assert "without one are\n           assumed" in screen
@@ -226,3 +227,34 @@ def test_sentences_are_not_broken_within_a_word(directory: Path) -> None:
         screen = shown.shows("there is no such file")
         assert re.search(r"^enabled +true .*…$", screen, re.MULTILINE)
         assert re.search(r"^adopt +false .*…$", screen, re.MULTILINE)
+
+
+def test_session_that_loops_is_marked(directory: Path) -> None:
+    """By `top` and `ls` alike, from the file's end alone: this server has no radar."""
+    with Server(directory, radar={"enabled": False}) as server, terminal() as shown:
+        server.stream("sess_loop", "All work and no play makes Jack a dull boy.\n" * 40)
+        server.stream("sess_good", os.urandom(800).hex())
+        shown.enters("top", "--dir", directory, "-d", "0.3")
+        screen = shown.shows("2 active, 1 LOOP")
+        assert re.search(r"LOOP +sess_loop", screen)
+        assert re.search(r"active +sess_good", screen)
+        shown.presses("q")
+        (loop,) = [line for line in run("ls", "--dir", directory).stdout.splitlines() if "sess_loop" in line]
+        assert loop.startswith("active LOOP ")
+        rows = json.loads(run("ls", "--json", "--dir", directory).stdout)
+        assert {row["id"]: row["loop"] for row in rows} == {"sess_loop": "periodic", "sess_good": ""}
+
+
+def test_ended_session_that_looped_is_marked_from_the_ledger(directory: Path) -> None:
+    """What the server's radar found in a file stays known; a new turn is marked only for its own loop."""
+    with Server(directory) as server:
+        for session in ("sess_loop", "sess_again"):
+            server.stream(session, "All work and no play makes Jack a dull boy.\n" * 40)
+            server.complete_session(session)
+        server.stream("sess_again", os.urandom(3000).hex())
+        ledger, deadline = directory / ".streaming_logger" / "ledger.jsonl", time.monotonic() + 10
+        while ledger.read_text().count('"event": "loop"') < 2:
+            assert time.monotonic() < deadline, "the loops are not in the ledger"
+            time.sleep(0.02)
+        rows = json.loads(run("ls", "--json", "--dir", directory).stdout)
+    assert {row["id"]: row["loop"] for row in rows} == {"sess_loop": "periodic", "sess_again": ""}

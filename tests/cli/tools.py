@@ -22,9 +22,9 @@ COMMAND = [sys.executable, "-m", "streaming_logger"]
 #: A server, as far as the command can tell: it does what it is told on its standard input.
 _SERVER = """
 import json, sys
-from streaming_logger import Config, StreamingLogger
+from streaming_logger import StreamingLogger
 directory, settings = sys.argv[1], json.loads(sys.argv[2])
-logger = StreamingLogger(Config(**{"min_free_disk_mb": None, **settings}), directory=directory)
+logger = StreamingLogger({"streaming_logs": {"min_free_disk_mb": None, **settings}}, directory=directory)
 for line in sys.stdin:
     verb, arguments, keywords = json.loads(line)
     getattr(logger, verb)(*arguments, **keywords)

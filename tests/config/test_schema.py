@@ -263,11 +263,11 @@ def test_nan_in_a_file_is_refused(fs: FakeFilesystem) -> None:
 
 def test_settings_of_an_inner_section_have_dotted_names() -> None:
     """Their problems are named so, with a hint; a section that is no object is one problem."""
-    section = {"radar": {"enabled": "yes", "min_repeated_character": 5}, "flush_interval_seconds": -1}
+    section = {"radar": {"enabled": "yes", "periodic_character": 5}, "flush_interval_seconds": -1}
     found = problems(section)
     assert [(key, hint) for key, _, _, hint in found] == [
         ("radar.enabled", ""),
-        ("radar.min_repeated_character", "did you mean 'radar.min_repeated_characters'?"),
+        ("radar.periodic_character", "did you mean 'radar.periodic_characters'?"),
         ("flush_interval_seconds", ""),
     ]
     assert [problem[:2] for problem in problems({"radar": 5})] == [("radar", "must be an object with settings")]
@@ -277,16 +277,16 @@ def test_inner_section_from_file_environment_and_code() -> None:
     """The environment wins over the file, as for any setting."""
     config = parse({SECTION: {"radar": {"enabled": False}}}, environ={})
     assert config == Config(radar=RadarConfig(enabled=False))
-    environ = {"STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS": "900", "STREAMING_LOGS_RADAR_ENABLED": "true"}
+    environ = {"STREAMING_LOGS_RADAR_PERIODIC_CHARACTERS": "900", "STREAMING_LOGS_RADAR_ENABLED": "true"}
     config = parse({SECTION: {"radar": {"enabled": False}}}, environ=environ)
-    assert config.radar == RadarConfig(min_repeated_characters=900)
-    ((key, rule, _, _),) = problems({}, STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS="few")
+    assert config.radar == RadarConfig(periodic_characters=900)
+    ((key, rule, _, _),) = problems({}, STREAMING_LOGS_RADAR_PERIODIC_CHARACTERS="few")
     assert (key, rule) == (
-        "STREAMING_LOGS_RADAR_MIN_REPEATED_CHARACTERS",
-        "must be a whole number from 100 to 100000",
+        "STREAMING_LOGS_RADAR_PERIODIC_CHARACTERS",
+        "must be a whole number from 100 to 1500",
     )
-    with pytest.raises(ConfigError, match=r"radar\.min_repeated_characters"):
-        RadarConfig(min_repeated_characters=1)
+    with pytest.raises(ConfigError, match=r"radar\.periodic_characters"):
+        RadarConfig(periodic_characters=1)
     with pytest.raises(ConfigError, match="radar: must be a RadarConfig"):
         Config(radar={"enabled": True})  # type: ignore[arg-type]
 

@@ -69,6 +69,8 @@ class Stats:
     """Times complete_session(wait=True) gave up waiting and left the rest to the worker."""
     extraction_errors: int = 0
     """Items of wrapped streams whose text could not be told; they passed unlogged."""
+    loops_found: int = 0
+    """Loops that the radar found in streams."""
     stalls: int = 0
     """Times an active session got no text for `stall_seconds`."""
     sweeps: int = 0

@@ -50,14 +50,16 @@ def _setting(default: object, kind: str, doc: str, *choices: str) -> Any:
 class RadarConfig:
     """The settings of section `streaming_logs.radar`: what counts as a generation that loops.
 
-    >>> RadarConfig(min_repeated_characters=1000).enabled
+    >>> RadarConfig(periodic_characters=1000).enabled
     True
     """
 
     enabled: bool = _setting(True, _SWITCH, "recognise generations that loop")
-    min_repeated_characters: int = _number(
-        400, 100, 100_000, "a loop is reported when so much has been repeated; near loops take more", whole=True
+    periodic_characters: int = _number(280, 100, 1500, "so much repeats exactly, and one period", whole=True)
+    counting_characters: int = _number(
+        400, 100, 1500, "so much repeats but for a number or letter that grows, and four periods", whole=True
     )
+    near_characters: int = _number(640, 320, 1500, "so much recurs with small changes or in another order", whole=True)
 
     def __post_init__(self) -> None:
         _refuse_bad(self, "radar.")

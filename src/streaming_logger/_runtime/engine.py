@@ -14,9 +14,12 @@ from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
 from streaming_logger._context import Context
 from streaming_logger._disk.owner import Owners
+from streaming_logger._memory.session import Completion
 from streaming_logger._memory.table import SessionTable
+from streaming_logger._runtime import process
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.sweeper import Sweeper
+from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
 from streaming_logger._write.flusher import Flusher
 
@@ -45,7 +48,9 @@ class Engine:
         self.counters = context.counters
         self.events = context.events
         self.directory = context.store.directory
-        context.events.observers.add(Stalls(context))
+        self.radar = Radar(context)
+        for observer in (self.radar, Stalls(context)):
+            context.events.observers.add(observer)
         self.table = SessionTable(context, self._on_high_water)
         self.flusher = Flusher(
             context,
@@ -57,7 +62,8 @@ class Engine:
         flush = Task("flush", self._flush, lambda: self.flusher.interval)
         flush.started = context.clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
-        self.worker = Worker([flush, self._sweep], context, autostart=autostart)
+        radar = Task("radar", self.radar.work, lambda: self.flusher.interval)
+        self.worker = Worker([flush, self._sweep, radar], context, autostart=autostart)
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -81,7 +87,29 @@ class Engine:
             self._warn()
             write_copy(config, self.directory)
 
-    def complete(self, *, soon: bool) -> None:
+    def begin(self, session_id: str) -> None:
+        """A session without text yet: how it ends is known, even if its first chunk never comes."""
+        if self.settings.config.enabled and not self.closed:
+            self.worker.ensure()
+            process.close_with_multiprocessing()
+            self.table.begin(session_id)
+
+    def end(self, session_id: str, outcome: str, done: OneShotEvent | None) -> bool:
+        """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
+        if not self.table.end(session_id, outcome, "completed", done=done):
+            if done is None or not self.flusher.is_unfinished(session_id):
+                return False
+            # Another caller has ended it: wait for a place in the queue behind that end.
+            self.table.end_queue.append(Completion(session_id, None, "", "", done))
+        self._complete(soon=done is not None)
+        return True
+
+    def extraction_failed(self, session_id: str, error: Exception) -> None:
+        """An item whose text could not be told: it is not logged, and the stream goes on."""
+        self.counters.add(extraction_errors=1)
+        self.events.report("extraction", "cannot get the text of an item: %r", error, session=session_id)
+
+    def _complete(self, *, soon: bool) -> None:
         """Has the worker complete what has left the table; not `soon`: at its next flush, unless that is far.
 
         Waking a thread costs the caller more than all the rest (a system call and two GIL handovers).
@@ -160,6 +188,7 @@ class Engine:
         self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds
         engine = Engine(self.context.renewed(), autostart=self.worker.autostart)
         engine.closed = closed
+        engine.radar.on_runaway = self.radar.on_runaway
         return engine
 
     # -- numbers ---------------------------------------------------------------------

@@ -164,7 +164,7 @@ class _Follower:
         except FileNotFoundError:
             return self._gone()
         if found.identity != self._identity:
-            self.printer.say("the file was removed and made anew")
+            self.printer.say("the file was removed and created again")
             self.close()
             return None
         self._activity.refresh()

@@ -73,7 +73,7 @@ def _ls(args: Namespace) -> int:
 
 def _row(session: Session) -> tuple[str, ...]:
     return (
-        one_line(session.state),
+        one_line(session.state) + (" LOOP" if session.loop else ""),
         size(session.size),
         age(session.age),
         duration(session.idle),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger.cli import _check, _doctor, _export, _follow, _keep, _list, _read, _replay, _timing, _top
+from streaming_logger.cli import _check, _doctor, _export, _follow, _keep, _list, _read, _replay, _scan, _timing, _top
 from streaming_logger.cli._target import UsageError
 from streaming_logger.cli._verb import OK, USAGE, Verb
 
@@ -26,6 +26,7 @@ VERBS: tuple[Verb, ...] = (
     *_export.VERBS,
     *_keep.VERBS,
     *_list.VERBS[1:],
+    *_scan.VERBS,
     *_check.VERBS,
     *_doctor.VERBS,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger.cli._activity import IDLE, UNKNOWN, Activity
+from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._view import IN_USE, File, characters_per_byte, files
 
 __all__ = ["Active", "Rates"]
@@ -28,6 +29,8 @@ class Active:
     rate: float | None
     """Characters a second over the last seconds; None at the first scans."""
     stalled: bool
+    loop: str
+    """The kind of loop at the end of its text; empty without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class Rates:
         self.first_seconds = min(flush_seconds, WINDOW_SECONDS)
         """So long after the first look there are rates."""
         self._activity = Activity(directory)
+        self._loops = Loops(directory)
         # By file and inode: (monotonic time, size) at the looks within the window; characters a byte.
         self._sizes: dict[tuple[str, tuple[int, int]], deque[tuple[float, int]]] = {}
         self._ratios: dict[tuple[str, tuple[int, int]], float] = {}
@@ -66,6 +70,7 @@ class Rates:
 
     def scan(self) -> Snapshot:
         self._activity.refresh()
+        self._loops.begin_scan()
         now, wall = time.monotonic(), time.time()
         sizes = {}
         active = []
@@ -115,6 +120,7 @@ class Rates:
             idle=idle,
             rate=rate,
             stalled=idle > self._stalled_seconds,
+            loop=self._loops.of(name, found),
         )
 
     def _ratio(self, name: str, identity: tuple[int, int]) -> float:

@@ -1,6 +1,6 @@
 """What the command prints: escaped text, short numbers, tables. Plain, or by rich where it is installed.
 
-Model output and session ids are other people's: nothing of theirs reaches a terminal
+Model output and session ids are untrusted: nothing of theirs reaches a terminal
 that could move its cursor, colour it, or turn its text around.
 """
 

@@ -115,9 +115,11 @@ class _View:
 
     def title(self, look: Snapshot) -> str:
         stalled = sum(session.stalled for session in look.sessions)
+        loops = sum(bool(session.loop) for session in look.sessions)
         return (
             f"{time.strftime('%H:%M:%S')}  {len(look.sessions):,} active"
-            f"{f', {stalled:,} STALLED' if stalled else ''}, {look.ended:,} ended, "
+            f"{f', {loops:,} LOOP' if loops else ''}{f', {stalled:,} STALLED' if stalled else ''}, "
+            f"{look.ended:,} ended, "
             f"{f'{look.unknown:,} unknown, ' if look.unknown else ''}"
             f"{'-' if look.rate is None else f'{look.rate:,.0f}'} char/s  {self._path}"
         )
@@ -131,7 +133,7 @@ class _View:
                 size(session.size),
                 age(session.age),
                 duration(session.idle),
-                "STALLED" if session.stalled else session.state,
+                "STALLED" if session.stalled else "LOOP" if session.loop else session.state,
                 one_line(session.id),
             )
             for session in ordered[:limit]
@@ -148,7 +150,7 @@ class _View:
         foot = f"+{hidden:,} more  " if hidden else ""
         foot += f"by {_ORDERS[self._key][0]}{' reversed' if self._backwards else ''};  {_KEYS}"
         shown = [BOLD + title, REVERSE + headings.ljust(columns)]
-        shown += [RED + line if row[4] == "STALLED" else line for row, line in zip(rows, table, strict=False)]
+        shown += [RED + line if row[4] in ("STALLED", "LOOP") else line for row, line in zip(rows, table, strict=False)]
         if not rows:
             shown.append(cut("the directory is gone" if look.gone else "no session is active", columns))
         shown += [""] * (height - max(1, len(rows)) + 1) + [cut(foot, columns)]
@@ -158,7 +160,7 @@ class _View:
 VERBS = (
     Verb(
         "top",
-        "live view of the active sessions of all processes; stalled ones are marked",
+        "live view of the active sessions of all processes; those that loop or stall are marked",
         _arguments,
         _top,
         "[--sort ORDER] [--stalled S]",

@@ -10,10 +10,11 @@ from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.names import session_id_of
+from streaming_logger._disk.names import file_name_of, session_id_of
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
 from streaming_logger.cli._events import read_events
+from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._statx import Found, lstat
 from streaming_logger.cli._target import Target, UsageError
 from streaming_logger.cli._text import one_line
@@ -64,6 +65,8 @@ class Session(NamedTuple):
     swept_by: str
     """The rule that will sweep it: retention, max_age; or why not: active, pinned, no rule, not ours."""
     mtime: float
+    loop: str
+    """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
 
 
 class File(NamedTuple):
@@ -88,6 +91,9 @@ class Ends:
 
     def __init__(self, directory: Directory, *, managed: bool) -> None:
         self._ends: dict[str, End] = {}
+        # By file: the kind of the last loop in the turn that goes on, and in any turn.
+        self._loops: dict[str, str] = {}
+        self._looped: dict[str, str] = {}
         self.since = 0.0 if managed else float("inf")
         """Of what ended before it knows nothing; infinite where no ledger is kept."""
         first = None
@@ -107,11 +113,21 @@ class Ends:
         end = self._ends.get(name)
         return end if end is not None and end.at + _GRAIN >= mtime else None
 
+    def loop(self, name: str, *, ended: bool) -> str:
+        """The kind of loop that a server's radar found in a file; while it is written, in this turn."""
+        return (self._looped if ended else self._loops).get(name, "")
+
     def before(self, name: str) -> End | None:
         """How the turn before ended."""
         return self._ends.get(name)
 
     def _take(self, event: dict[str, Any]) -> None:
+        if event["event"] == "loop":
+            name, kind = file_name_of(str(event.get("session"))), str(event.get("kind"))
+            self._looped[name] = kind
+            if not event.get("ended"):
+                self._loops[name] = kind
+            return
         file, at = event.get("file"), event["at"]
         if not isinstance(file, str):
             return
@@ -119,10 +135,12 @@ class Ends:
         if event["event"] == "deleted":
             if end is not None and end.at <= at:
                 del self._ends[file]
+                self._looped.pop(file, None)
             return
         outcome, count = event.get("outcome"), event.get("bytes")
         if not isinstance(outcome, str) or not isinstance(count, int):
             return
+        self._loops.pop(file, None)
         if end is None:
             self._ends[file] = End(at, outcome, count)
         else:
@@ -152,8 +170,8 @@ def scan(target: Target) -> list[Session]:
     ends = Ends(directory, managed=target.managed)
     policy = Policy.of(target.config)
     with directory.opened_readonly(), closing(Activity(directory)) as activity:
-        now = time.time()
-        sessions = [_session(file, target, directory, ends, activity, policy, now) for file in files(directory)]
+        now, loops = time.time(), Loops(directory)
+        sessions = [_session(file, target, directory, ends, activity, loops, policy, now) for file in files(directory)]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 
@@ -182,7 +200,14 @@ def ended_well(state: str) -> bool:
 
 
 def _session(
-    file: File, target: Target, directory: Directory, ends: Ends, activity: Activity, policy: Policy, now: float
+    file: File,
+    target: Target,
+    directory: Directory,
+    ends: Ends,
+    activity: Activity,
+    loops: Loops,
+    policy: Policy,
+    now: float,
 ) -> Session:
     name, id_, found = file
     mtime, born = found.mtime, found.born
@@ -209,6 +234,7 @@ def _session(
         swept_in=swept_in,
         swept_by=swept_by,
         mtime=mtime,
+        loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
     )
 
 

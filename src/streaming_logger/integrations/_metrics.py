@@ -45,6 +45,7 @@ METRICS = (
     Metric("files_reopened", "files_reopened", "files that were removed under an open session", True),
     Metric("completions_overdue", "completions_overdue", "times complete_session() gave up waiting", True),
     Metric("extraction_errors", "extraction_errors", "items of wrapped streams whose text could not be told", True),
+    Metric("loops_found", "loops_found", "loops that the radar found in streams", True),
     Metric("stalls", "stalls", "times an active session got no text for stall_seconds", True),
     Metric("sweeps", "sweeps", "sweeps of completed files", True),
     Metric("sweep_errors", "sweep_errors", "files that could not be swept", True),

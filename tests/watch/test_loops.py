@@ -1,0 +1,218 @@
+"""The detector of runaway generations: what it finds, what it lets pass, and that cutting changes nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import random
+import string
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming_logger._watch import loops
+from streaming_logger._watch.loops import Finding, LoopDetector, find_loops
+
+RECORDED = Path(__file__).parents[2] / "examples" / "streams"
+#: Where each recorded loop begins, read by eye: the first character of the part that repeats for ever.
+ONSETS = {"poem_t0.0": 0, "rhyme_t0.0": 38, "sql_t0.0": 1250, "story_t0.0": 770, "table_t0.0": 67}
+ORDINARY = ("essay_t0.8", "json_t0.0", "list_t0.8", "logfile_t0.0", "multiply_t0.8", "steps_t0.0", "code_t0.8")
+
+PROSE = inspect.cleandoc(str(textwrap.__doc__)) + inspect.getsource(textwrap)
+
+
+def recorded(name: str) -> list[str]:
+    """The chunks of one recorded stream."""
+    return [json.loads(line)[1] for line in (RECORDED / f"{name}.jsonl").read_text().splitlines()]
+
+
+def fed(chunks: list[str]) -> list[Finding]:
+    detector = LoopDetector()
+    return [finding for chunk in chunks for finding in detector.feed(chunk)]
+
+
+# -- recorded output -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ONSETS)
+def test_recorded_loop_is_found_before_40_percent_of_it_has_passed(name: str) -> None:
+    """Once, whether it is periodic, near or counting."""
+    (finding,) = fed(recorded(name))
+    length = sum(map(len, recorded(name)))
+    onset = ONSETS[name]
+    assert finding.offset + finding.repeated < onset + 0.4 * (length - onset)
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_recorded_ordinary_answer_raises_nothing(name: str) -> None:
+    """A list, a table, JSON, an essay, numbered steps, code."""
+    assert fed(recorded(name)) == []
+
+
+# -- the three kinds -----------------------------------------------------------------
+
+
+@given(st.text(min_size=1, max_size=600), st.integers(0, 400))
+@settings(max_examples=150, deadline=None)
+def test_any_text_repeated_often_enough_is_found(unit: str, before: int) -> None:
+    """Whatever it is, from 1 to 600 characters, whatever stands before it."""
+    prefix = PROSE[:before]
+    text = prefix + unit * (2500 // len(unit) + 1)
+    found = find_loops(text)
+    assert len(found) == 1
+    assert found[0].offset >= before - len(unit) - 40
+
+
+@pytest.mark.parametrize("length", [2, 3, 13, 80, 250, 600])
+def test_exact_loop_is_found_with_its_offset_and_period(length: int) -> None:
+    """The offset is that of the first copy, to the character."""
+    unit = "".join(random.Random(length).choices(string.ascii_letters + "    ", k=length - 1)) + "\n"
+    (finding,) = find_loops("## Here is the answer:" + unit * (3000 // length))
+    assert (finding.kind, finding.offset, finding.period) == ("periodic", 22, length)
+    assert unit.startswith(finding.sample) or finding.sample in unit * 3
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["Step {n}: repeat the previous step.\n", "def foo{n}(x):\n    return foo{m}(x)\n\n", "| {n} | Moon | {n} |\n"],
+)
+def test_counting_loop_is_found(item: str) -> None:
+    """Numbers that grow, of any width, several times in an item."""
+    text = PROSE[:333] + "".join(item.format(n=n, m=n - 1) for n in range(5, 150))
+    (finding,) = find_loops(text)
+    assert finding.kind == "counting"
+    assert abs(finding.offset - 333) < 2 * len(item)
+
+
+def test_counting_by_letters_is_found() -> None:
+    """Option A, Option B."""
+    text = "".join(f"Option {letter}: it depends on the situation and on you.\n" for letter in string.ascii_uppercase)
+    assert [finding.kind for finding in find_loops(text)] == ["counting"]
+
+
+def test_numbered_list_that_repeats_its_items_is_found() -> None:
+    """In any order."""
+    dice = random.Random(1)
+    text = "".join(f"# {n}. {dice.choice(['Bird', 'Fish', 'Dog', 'Cat'])}\n" for n in range(1, 200))
+    assert [finding.kind for finding in find_loops(text)] == ["counting"]
+
+
+def test_near_loop_is_found() -> None:
+    """The same sentences in varying order, a word changed here and there."""
+    dice = random.Random(2)
+    sentences = ["She had to find a way to rescue him.", "He was lost in the depths of the ocean."]
+    words = []
+    for _ in range(60):
+        words += dice.choice(sentences).replace("way", dice.choice(["way", "way", "path"])).split()
+    assert [finding.kind for finding in find_loops(PROSE[:500] + " ".join(words))] == ["near"]
+
+
+@pytest.mark.parametrize("unit", ["彼は道を探した。", "она искала дорогу. ", "كانت تبحث عن الطريق. ", "🧫\n\n"])
+def test_any_script_is_found(unit: str) -> None:
+    """Words need no spaces between them, and an emoji is as good as a letter."""
+    (finding,) = find_loops(unit * 250)
+    assert (finding.kind, finding.period) == ("periodic", len(unit))
+
+
+def test_it_speaks_once_for_each_onset() -> None:
+    """It stays silent until the text has left the loop for a good while, then speaks again."""
+    loop = "and so on and on, " * 100
+    assert len(find_loops(loop * 20)) == 1
+    assert len(find_loops(loop + PROSE[:200] + loop)) == 1
+    first, second = find_loops(loop + PROSE[:3000] + loop)
+    assert first.offset == 0
+    assert second.offset == len(loop) + 3000
+
+
+# -- ordinary text -------------------------------------------------------------------
+
+
+@given(st.text(max_size=5000), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_random_text_is_none(text: str, seed: int) -> None:
+    """Of any alphabet of two characters or more."""
+    dice = random.Random(seed)
+    alphabet = sorted({*text, "a", "b"})
+    assert find_loops("".join(dice.choices(alphabet, k=5000))) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["argparse", "textwrap", "typing", "html/entities", "mimetypes", "turtle", "ipaddress"]
+)
+def test_source_of_the_standard_library_is_none(name: str) -> None:
+    """Cut into answers of 8,192 characters."""
+    source = Path(os.__file__).parent.joinpath(f"{name}.py").read_text(encoding="utf-8")[:80000]
+    answers = [source[start : start + 8192] for start in range(0, len(source), 8192)]
+    assert [find_loops(answer) for answer in answers] == [[]] * len(answers)
+
+
+DICE = random.Random(3)
+TABLES = {
+    "multiplication": "".join(f"{a} x {b} = {a * b}\n" for a in range(1, 13) for b in range(1, 13)),
+    "one multiplication": "".join(f"7 x {n} = {7 * n}\n" for n in range(1, 200)),
+    "csv": "".join(f"{n},{DICE.random():.3f},{DICE.choice('abc')},{DICE.randrange(99)}\n" for n in range(300)),
+    "log": "".join(
+        f"2024-05-01 12:{n // 60:02}:{n % 60:02} INFO GET /items/{DICE.randrange(999)} {DICE.choice([200, 404])}\n"
+        for n in range(300)
+    ),
+    "to do": "".join(f"- [ ] {n}. TODO\n" for n in range(1, 31)),
+    "markdown": "| n | square |\n|---|---|\n" + "".join(f"| {n} | {n * n} |\n" for n in range(1, 41)),
+    "ruler": "".join("=" * 120 + "\n" + PROSE[n : n + 60] + "\n" + "-" * 120 + "\n" for n in range(0, 3000, 60)),
+    "numbers": ", ".join(map(str, range(1, 201))),
+    "matrix": "".join(f"{DICE.randrange(2)} " for _ in range(2000)),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_ordinary_table_is_none(name: str) -> None:
+    """Rows that differ in more than a counter, and numbered lists of some tens of rows."""
+    assert find_loops(TABLES[name]) == []
+
+
+# -- what it promises to its caller --------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 700), max_size=40), st.sampled_from([*ONSETS, "steps_t0.0"]))
+@settings(max_examples=60, deadline=None)
+def test_cutting_the_stream_into_other_chunks_changes_nothing(cuts: list[int], name: str) -> None:
+    """The findings are the same ones, to the character."""
+    text = "".join(recorded(name)) + TABLES["csv"][:3000] + "so on, " * 200
+    chunks, start = [], 0
+    for cut in cuts:
+        chunks.append(text[start : start + cut])
+        start += cut
+    assert fed([*chunks, text[start:]]) == find_loops(text) == fed(list(text))
+
+
+def test_state_of_a_stream_is_small() -> None:
+    """Ten thousand streams of any text take less than 8 kB each."""
+    for text in (PROSE[:8000], TABLES["csv"], TABLES["numbers"] * 8, "彼は道を" * 2000):
+        detector = LoopDetector()
+        detector.feed(text)
+        assert size(detector) < 8192
+
+
+def size(thing: object) -> int:
+    """The bytes of an object and of all it holds."""
+    parts: list[object] = []
+    if isinstance(thing, dict):
+        parts = [*thing.keys(), *thing.values()]
+    elif isinstance(thing, tuple):
+        parts = [*thing]
+    elif hasattr(thing, "__slots__") and not isinstance(thing, loops.LoopSettings):
+        parts = [getattr(thing, name) for name in thing.__slots__]
+    return sys.getsizeof(thing) + sum(map(size, parts))
+
+
+def test_cost_of_a_character_is_bounded() -> None:
+    """Two microseconds on a slow machine, on the worst of these; some tenths of one are usual."""
+    for text in (PROSE, TABLES["csv"] * 3, "so on, " * 4000, "a" * 20000, "".join(recorded("story_t0.0")) * 6):
+        start = time.process_time()
+        find_loops(text)
+        assert (time.process_time() - start) / len(text) < 2e-6

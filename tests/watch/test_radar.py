@@ -1,0 +1,196 @@
+"""The radar in a running logger: each loop is reported once, wherever text is cut, at no cost to the stream."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from recordings import events_of
+from streaming_logger import Runaway, StreamingLogger
+from streaming_logger._watch.loops import find_loops
+from streaming_logger.testing import ManualLogger
+
+Make = Callable[..., ManualLogger]
+Live = Callable[..., StreamingLogger]
+
+LOOP = "All work and no play makes Jack a dull boy. "
+
+
+def stream(logger: ManualLogger, session: str, chunks: list[str], chunks_a_flush: int = 40) -> None:
+    """Writes chunks with a flush now and then, as a stream at its pace."""
+    for number, chunk in enumerate(chunks):
+        logger.write(session, chunk)
+        if number % chunks_a_flush == 0:
+            logger.advance(2)
+    logger.advance(2)
+
+
+def loop_lines(logger: ManualLogger) -> list[dict[str, object]]:
+    ledger = (logger.base_dir / ".streaming_logger" / "ledger.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, ledger) if line["event"] == "loop"]
+
+
+@pytest.mark.parametrize("name", ["rhyme", "sql", "poem", "story", "table"])
+def test_recorded_runaway_is_reported_once(manual: Make, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning with fields, one ledger line, one count; while it runs, long before its end."""
+    logger = manual()
+    chunks = [text for _, text in events_of(name)]
+    found: list[Runaway] = []
+    called = threading.Event()
+
+    def on_runaway(runaway: Runaway) -> None:
+        found.append(runaway)
+        called.set()
+
+    logger.on_runaway = on_runaway
+    stream(logger, "s", chunks)
+    assert called.wait(5)
+    (expected,) = find_loops("".join(chunks))[:1]
+    assert found[0] == Runaway(session_id="s", **expected._asdict())
+    assert logger.stats().loops_found == len(found) == len(loop_lines(logger))
+    line = loop_lines(logger)[0]
+    assert (line["session"], line["kind"], line["offset"]) == ("s", expected.kind, expected.offset)
+    record = next(record for record in caplog.records if "loops since character" in record.getMessage())
+    assert (record.levelname, record.session, record.repeated) == (  # type: ignore[attr-defined]
+        "WARNING",
+        "s",
+        expected.repeated,
+    )
+
+
+@pytest.mark.parametrize("name", ["list", "multiply", "json", "essay", "steps", "logfile"])
+def test_ordinary_answers_raise_nothing(manual: Make, name: str) -> None:
+    """Repetitive in form, and they end."""
+    logger = manual()
+    stream(logger, "s", [text for _, text in events_of(name)])
+    logger.complete_session("s")
+    logger.advance(2)
+    assert logger.stats().loops_found == 0
+
+
+def test_cut_of_chunks_and_flushes_changes_nothing(manual: Make) -> None:
+    """Characters of several bytes, cut into other chunks and other flushes: the same findings."""
+    text = "".join(text for _, text in events_of("essay"))[:900] + "Ünïcödé loops für immer; " * 60
+    expected = [finding.offset for finding in find_loops(text)]
+    assert expected
+    for size, chunks_a_flush in ((1, 100), (7, 13), (50, 3), (5000, 1)):
+        logger = manual()
+        chunks = [text[start : start + size] for start in range(0, len(text), size)]
+        session = f"s{size}"
+        stream(logger, session, chunks, chunks_a_flush)
+        logger.complete_session(session)
+        logger.advance(2)
+        assert [line["offset"] for line in loop_lines(logger) if line["session"] == session] == expected
+
+
+def test_session_that_loops_and_ends_within_a_flush_is_found(manual: Make) -> None:
+    """What was written last is examined when the session is complete, too."""
+    logger = manual()
+    logger.write("s", LOOP * 30)
+    logger.complete_session("s")
+    logger.advance(2)
+    assert [line["kind"] for line in loop_lines(logger)] == ["periodic"]
+    assert logger._engine.radar._streams == {}
+
+
+def test_radar_can_be_switched_off(manual: Make) -> None:
+    """And its thresholds set."""
+    from streaming_logger import RadarConfig
+
+    logger = manual(radar=RadarConfig(enabled=False))
+    stream(logger, "s", [LOOP] * 50)
+    assert logger.stats().loops_found == 0
+    logger = manual(radar=RadarConfig(periodic_characters=1500))
+    stream(logger, "s", [LOOP] * 25)
+    assert logger.stats().loops_found == 0
+    stream(logger, "s", [LOOP] * 25)
+    assert logger.stats().loops_found == 1
+
+
+def test_stream_that_outruns_the_radar_is_sampled(manual: Make) -> None:
+    """Memory stays bounded, and a loop that goes on is found all the same."""
+    logger = manual()
+    for _ in range(20):
+        logger.write("s", LOOP * 50_000)
+        logger.flush()
+        assert logger._engine.radar._waiting <= 1 << 16
+    logger.advance(2)
+    assert logger.stats().loops_found == 1
+
+
+def test_callback_that_raises_or_hangs_holds_up_nothing(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    """Both are reported; flushes go on, and so does the radar."""
+    logger = live(flush_interval_seconds=0.02)
+    let_go, calls = threading.Event(), []
+
+    def on_runaway(runaway: Runaway) -> None:
+        calls.append(runaway.session_id)
+        if runaway.session_id == "raises":
+            raise ZeroDivisionError
+        let_go.wait(30)
+
+    logger.on_runaway = on_runaway
+    sessions = ["raises", *(f"hangs{number}" for number in range(20))]
+    for session in sessions:
+        logger.write(session, LOOP * 30)
+    deadline = time.monotonic() + 10
+    while logger.stats().loops_found < len(sessions) and time.monotonic() < deadline:
+        logger.flush()
+    assert logger.stats().loops_found == len(sessions)
+    begun = time.monotonic()
+    logger.write("other", "text")
+    logger.complete_session("other")
+    assert time.monotonic() - begun < 1
+    let_go.set()
+    assert "on_runaway failed: ZeroDivisionError()" in caplog.text
+    assert "on_runaway hangs: 16 calls have not returned" in caplog.text
+    assert len(calls) == 17
+
+
+def test_callback_may_use_the_logger(live: Live) -> None:
+    """It runs outside every lock: a server completes the session that it stops."""
+    logger = live(flush_interval_seconds=0.02)
+    done = threading.Event()
+
+    def stop(runaway: Runaway) -> None:
+        logger.complete_session(runaway.session_id, outcome="cancelled")
+        logger.flush()
+        done.set()
+
+    logger.on_runaway = stop
+    logger.write("s", LOOP * 30)
+    assert done.wait(10)
+    assert logger.stats().sessions_completed == 1
+
+
+def test_on_runaway_must_be_callable(manual: Make) -> None:
+    """The mistake is named at once; None switches it off."""
+    logger = manual()
+    with pytest.raises(TypeError, match="on_runaway must be callable or None, not str"):
+        logger.on_runaway = "stop"  # type: ignore[assignment]
+    logger.on_runaway = None
+    assert logger.on_runaway is None
+
+
+def test_budget_leaves_the_rest_for_the_next_flush(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much waits, one run of the radar ends, and nothing is lost."""
+    logger = manual(flush_interval_seconds=0.01)
+    radar = logger._engine.radar
+    for number in range(300):
+        logger.write(f"s{number}", LOOP * 100)
+    logger.flush()
+    waiting, runs = len(radar._ready), 0
+    assert waiting == 300
+    while radar._ready:
+        slices: Iterator[float] = radar.work()
+        for pause in slices:
+            assert pause > 0
+        runs += 1
+        assert len(radar._ready) < waiting or not waiting
+        waiting = len(radar._ready)
+    assert runs > 1
+    assert logger.stats().loops_found == 300

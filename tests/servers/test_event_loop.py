@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from faults.disk_shim import preload
 from replay_server import ReplayServer, spoken
-from servers.harness import Client, Server
+from server_process import Client
+from servers.harness import Server
 from servers.matrix import SERVERS
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -47,11 +49,12 @@ def test_loop_is_not_delayed_while_the_disk_hangs(
     hangs = tmp_path / "hangs"
     monkeypatch.setenv("HANG_WHILE", str(hangs))
     servers = {}
-    for kind in ("on", "off"):
-        (tmp_path / kind).mkdir()
-        servers[kind] = Server(SERVERS[name].command, replay.url, tmp_path / kind, enabled=kind == "on")
     found: dict[str, list[float]] = {"on": [], "off": []}
-    try:
+    with ExitStack() as stack:
+        for kind in ("on", "off"):
+            (tmp_path / kind).mkdir()
+            server = Server(SERVERS[name].command, replay.url, tmp_path / kind, enabled=kind == "on")
+            servers[kind] = stack.enter_context(server)
         for number in range(ROUNDS):
             for kind, server in servers.items():
                 hangs.touch()
@@ -62,8 +65,5 @@ def test_loop_is_not_delayed_while_the_disk_hangs(
                     hangs.unlink()
                     assert set(server.outcomes(*sessions).values()) == {"completed"}
                     assert set(server.texts(*sessions).values()) == {spoken(MODEL)}
-    finally:
-        for server in servers.values():
-            server.kill()
     print({kind: [f"{late * 1000:.1f} ms" for late in lates] for kind, lates in found.items()})
     assert min(found["on"]) < min(found["off"]) + 0.005

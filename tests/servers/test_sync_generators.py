@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from replay_server import ReplayServer, spoken
-from servers.harness import Client, Server
+from server_process import Client
+from servers.harness import Server
 from servers.matrix import SERVERS
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -16,8 +17,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
 def test_client_that_leaves_a_sync_generator(replay: ReplayServer, tmp_path: Path) -> None:
     """The middleware ends the session at once; `wrap`, when later requests bring a garbage collection."""
-    server = Server(SERVERS["uvicorn-fastapi"].command, replay.url, tmp_path)
-    try:
+    with Server(SERVERS["uvicorn-fastapi"].command, replay.url, tmp_path) as server:
         sessions = ("sdk", "body", "middleware")
         for session_id in sessions:
             client = Client(server.port, f"/sync/{session_id}/{session_id}?model=poem+speed=2")
@@ -31,5 +31,3 @@ def test_client_that_leaves_a_sync_generator(replay: ReplayServer, tmp_path: Pat
             assert Client(server.port, f"/body/{number}?model=json+limit=20").read()
         assert set(server.outcomes(*sessions).values()) <= {"closed", "abandoned"}
         assert all(spoken("poem").startswith(text) for text in server.texts(*sessions).values())
-    finally:
-        server.kill()

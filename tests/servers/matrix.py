@@ -55,7 +55,7 @@ _WSGI = ({"closed"}, {"closed"})
 _COMPLETED, _CANCELLED, _ORPHANED = {"completed"}, {"cancelled"}, {"orphaned"}
 #: Django leaves its view's task to itself when its own is cancelled: the stream goes on until the process ends.
 _STOPPED = {"cancelled", "released"}
-#: The signal's default handler: no grace at all.
+#: The signal's default handler: no grace at all, but a short stream may have ended before.
 _KILLED = {"completed", "orphaned"}
 
 SERVERS = {
@@ -69,7 +69,7 @@ SERVERS = {
     "granian-flask": Served(
         _granian("--interface wsgi --blocking-threads 50", FLASK), _WSGI, _COMPLETED, _ORPHANED, slots=50
     ),
-    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED, _STOPPED),
+    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED | _COMPLETED, _STOPPED),
     "gunicorn-uvicorn-fastapi": Served(
         _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _ASGI, _COMPLETED, _ORPHANED
     ),

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 from streaming_logger._watch.counters import COUNTER, CounterFolder
 from streaming_logger._watch.repetition import (
     has_letter,
+    is_padding,
     items,
     new_words,
     novelty,
@@ -30,41 +31,47 @@ from streaming_logger._watch.repetition import (
 
 __all__ = ["Finding", "LoopDetector", "LoopSettings", "find_loops"]
 
-_STEP = 128
+_STEP = 64
 _WINDOW = 2048
 _MAX_PERIOD = 640
 _SAMPLE = 80
-#: A shorter one without letters is a column or a list of numbers; `# 7. 1.0.7` on a line is more.
-_MIN_ROW = 8
-#: A counting loop over varying items has at least so many in the shortest near loop.
-_MIN_ITEMS = 16
+#: The costlier judgements are made every so many characters.
+_LONG_STEP = 128
+#: A shorter one without letters is a column or a list of numbers; `7. ` on a line is more.
+_MIN_ROW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
     """When a repetition counts as a loop. Lengths are characters, with a counter as one."""
 
-    periodic: int = 240
-    """So many characters repeat exactly, and one period."""
-    counting: int = 360
-    """So many characters repeat but for a counter, and four periods. Ordinary numbered lists are shorter."""
-    weak: float = 2.0
-    """A pattern without letters, or of one character, must be so many times as long: rulers, padding, numbers."""
-    near: int = 640
-    """All over so many characters the text recurs, or the items of a numbered list do."""
+    periodic: int = 150
+    """So many characters repeat exactly, and one and a half periods."""
+    counting: int = 240
+    """So many characters repeat but for a counter, and five periods. Ordinary numbered lists are shorter."""
+    weak: float = 4.0
+    """Padding and bare numbers must be so many times as long."""
+    items: int = 360
+    """Over so many characters the items of a numbered list recur."""
+    min_items: int = 12
+    """So many of them, at least,"""
+    item_letters: int = 140
+    """with so many letters."""
+    item_recurrences: int = 3
+    """How often an item occurs in the window, to recur."""
+    max_missed_items: float = 0.25
+    """The share of items that need not."""
+    near: int = 480
+    """All over so many characters the text recurs."""
     near_counting: int = 1280
     """The same, if counters are in it."""
     recurrences: int = 5
     """How often a piece occurs in the window, to recur."""
-    max_missed: float = 0.13
+    max_missed: float = 0.09
     """The share of pieces that need not."""
-    item_recurrences: int = 3
-    """How often an item of a numbered list occurs in the window, to recur."""
-    max_missed_items: float = 0.25
-    """The share of items that need not."""
-    max_novelty: float = 0.08
+    max_novelty: float = 0.06
     """The most bytes a byte of a near loop may add to what was there before, compressed."""
-    max_new_words: float = 0.01
+    max_new_words: float = 0.03
     """The largest share of words in a near loop that are new."""
     quiet: int = 1024
     """A loop is over, and the next one is reported, when so many characters were in none."""
@@ -129,7 +136,9 @@ class LoopDetector:
             window = window[surplus:]
         self._window = window
         self._position += len(text)
-        loop = self._exact(window) or self._items(window) or self._near(window)
+        loop = self._exact(window)
+        if loop is None and self._position % _LONG_STEP == 0:
+            loop = self._items(window) or self._near(window)
         if loop is None:
             return None
         last, self._found_at = self._found_at, self._position
@@ -145,22 +154,24 @@ class LoopDetector:
         settings = self._settings
         for period, repeated in periods(window, _MAX_PERIOD):
             unit = window[-period:]
-            weight = 1.0 if period > 1 and has_letter(unit) else settings.weak
             counters = unit.count(COUNTER)
             if not counters or self._folder.repeats_values(counters):
-                if repeated >= settings.periodic * weight + period:
+                weight = settings.weak if is_padding(unit) else 1.0
+                if repeated >= settings.periodic * weight + 1.5 * period:
                     return _Loop("periodic", repeated + period, period)
-            elif repeated >= settings.counting * (weight if period < _MIN_ROW else 1) + 4 * period:
-                return _Loop("counting", repeated + period, period)
+            else:
+                weight = 1.0 if period >= _MIN_ROW or has_letter(unit) else settings.weak
+                if repeated >= settings.counting * weight + 5 * period:
+                    return _Loop("counting", repeated + period, period)
         return None
 
     def _items(self, window: str) -> _Loop | None:
         settings = self._settings
-        length = settings.near
-        if window.count(COUNTER, -length) < _MIN_ITEMS or len(window) < length:
+        length = settings.items
+        if len(window) < length or window.count(COUNTER, -length) < settings.min_items:
             return None
-        share, start = items(window, COUNTER, length, settings.item_recurrences)
-        if share < 1 - settings.max_missed_items or len(window) - start < length:
+        share, letters, start = items(window, COUNTER, length, settings.item_recurrences)
+        if share < 1 - settings.max_missed_items or letters < settings.item_letters:
             return None
         return _Loop("counting", len(window) - start)
 

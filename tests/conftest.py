@@ -19,7 +19,20 @@ from streaming_logger._context import Context
 from streaming_logger._runtime.engine import Engine
 from streaming_logger.testing import ManualClock, ManualLogger
 
+#: Their doctests import SDKs that take seconds: tests/integrations/sdks runs them.
+SDK_MODULES = [f"streaming_logger.integrations.{name}" for name in ("anthropic", "langchain", "litellm", "pydantic_ai")]
+
+
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm downloads its price list when it is imported
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sdks", action="store_true", help="the tests that import the large SDKs, too")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even imported, unless they are asked for: the garbage collector would walk 400 MB after each other test."""
+    return True if collection_path.name == "sdks" and not config.getoption("sdks") else None
 
 
 @pytest.fixture

@@ -542,3 +542,14 @@ def test_wrapper_is_no_circle(logger: ManualLogger) -> None:
         assert logger.outcomes == {"s": "closed"}
     finally:
         gc.enable()
+
+
+def test_disabled_logger_does_not_look_for_text(manual: Make) -> None:
+    """A stream costs nothing then: its extractor is not called."""
+
+    def never(item: str) -> str:
+        raise AssertionError
+
+    logger = manual(enabled=False)
+    exhausted(logger.wrap("s", tokens(), never))
+    assert logger.stats().extraction_errors == 0

@@ -25,6 +25,9 @@ class _Engine(Protocol):
 class Logger(Protocol):
     """What a stream needs of its logger."""
 
+    @property
+    def enabled(self) -> bool: ...
+
     def write(self, session_id: str, chunk: str | None) -> None: ...
 
     def complete_session(self, session_id: str, *, outcome: Outcome, wait: bool) -> None: ...
@@ -54,7 +57,8 @@ class StreamLog:
         if text is not None and not callable(text):
             raise TypeError(f"text must be callable or None, not {type(text).__name__}")
         self.session_id = session_id or os.urandom(16).hex()
-        self._extract = TextExtractor(include) if text is None else text
+        extract = TextExtractor(include) if text is None else text
+        self._extract = extract if logger.enabled else _nothing
         self._logger = logger
         self._write = logger.write
         self._outcomes: list[Outcome] = []
@@ -113,6 +117,10 @@ class StreamLog:
     def __del__(self) -> None:
         if not self._ended:
             self.end("closed" if self._started and not is_finalized(self) else "abandoned")
+
+
+def _nothing(item: Any) -> None:
+    """The text of an item while logging is disabled: it is not looked for."""
 
 
 def _raised_by_signal_handler(error: BaseException) -> bool:

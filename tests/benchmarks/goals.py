@@ -12,6 +12,7 @@ from rounds import Results, Rounds
 __all__ = ["GROWTH_FILES", "GROWTH_SESSIONS", "SECTIONS", "Row", "Sizes", "growth"]
 
 OURS = "streaming_logger"
+WITH_RADAR = "with the radar"
 GROWTH_SESSIONS = (1, 100, 10_000, 100_000)
 GROWTH_FILES = (1_000, 10_000, 100_000, 500_000)
 
@@ -161,7 +162,7 @@ def cpu(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
 
 def rounds_of_writes(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
     arguments = {"sessions": min(4000, sizes.sessions), "seconds": 6 * sizes.seconds}
-    found = rounds.run("rhythm.rounds_of_writes", dict.fromkeys((OURS, "f.write"), arguments))
+    found = rounds.run("rhythm.rounds_of_writes", dict.fromkeys((OURS, WITH_RADAR, "f.write"), arguments))
     for figure, what, limit in (("p50", "p50", None), ("p99", "p99", 2.0), ("p100", "the worst", 5.0)):
         yield Row(
             f"a round of writes over {arguments['sessions']:,} sessions every 20 ms beside the flush, {what}",
@@ -171,6 +172,29 @@ def rounds_of_writes(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
             unit=" ms",
             decides=limit is not None,
         )
+    for figure, what in (("p99", "p99"), ("p100", "the worst")):
+        yield Row(
+            f"the same with the radar, {what}, against without",
+            found.ratio(WITH_RADAR, OURS, figure),
+            f"{found.median(WITH_RADAR, figure):.2f} ms",
+            1.2,
+            unit="x",
+        )
+
+
+def radar(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    arguments = {"sessions": sizes.sessions, "seconds": 8 * sizes.seconds}
+    found = rounds.run("rhythm.radar", dict.fromkeys((WITH_RADAR, OURS), arguments))
+    per_second = found.median(WITH_RADAR, "characters")
+    yield Row(
+        f"CPU time of the worker, {sizes.sessions:,} sessions at {per_second:.0f} characters/s, with the radar",
+        100 * found.median(WITH_RADAR, "worker"),
+        f"the radar {100 * found.median(WITH_RADAR, 'radar'):.1f} %, "
+        f"without it {100 * found.median(OURS, 'worker'):.1f} %",
+        25.0,
+        unit=" % of a core",
+        decides=True,
+    )
 
 
 def large_chunks(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
@@ -300,6 +324,7 @@ SECTIONS: Mapping[str, Section] = {
     "throughput": throughput,
     "cpu": cpu,
     "rounds": rounds_of_writes,
+    "radar": radar,
     "large": large_chunks,
     "tails": tails,
     "flush": flushes,

@@ -44,16 +44,17 @@ class Peer:
 
 
 class Ours(Peer):
-    """streaming_logger, with its defaults and a descriptor for each session."""
+    """streaming_logger, with its defaults and a descriptor for each session; no peer has a radar, so it is off."""
+
+    radar = False
 
     def __init__(self, directory: Path, sessions: list[str], **settings: object) -> None:
         super().__init__(directory, sessions)
-        from streaming_logger import Config, StreamingLogger
+        from streaming_logger import Config, RadarConfig, StreamingLogger
 
-        self.logger = StreamingLogger(
-            Config(**{"max_open_files": len(sessions) + 100, "min_free_disk_mb": None, **settings}),  # type: ignore[arg-type]
-            directory=directory,
-        )
+        defaults = {"max_open_files": len(sessions) + 100, "min_free_disk_mb": None}
+        radar = RadarConfig(enabled=self.radar)
+        self.logger = StreamingLogger(Config(**{**defaults, "radar": radar, **settings}), directory=directory)  # type: ignore[arg-type]
         self.write = self.logger.write  # type: ignore[method-assign]
         self.sessions = sessions
 
@@ -64,6 +65,12 @@ class Ours(Peer):
         for session in self.sessions:
             self.logger.complete_session(session, wait=False)
         self.logger.close()
+
+
+class OursWithRadar(Ours):
+    """The same with the radar, which is on by default."""
+
+    radar = True
 
 
 class FWrite(Peer):
@@ -300,4 +307,4 @@ PEERS: dict[str, type[Peer]] = {
 
 def open_peer(name: str, directory: Path, sessions: list[str]) -> Peer:
     """Raises `ImportError` for one that is not installed."""
-    return PEERS[name](directory, sessions)
+    return {**PEERS, "with the radar": OursWithRadar}[name](directory, sessions)

@@ -10,12 +10,14 @@ import gc
 import time
 from pathlib import Path
 
-from numbered_text import ids, numbered, verify
+from numbered_text import answers, ids, numbered, verify
 from peers import Ours, Peer, open_peer
 
-__all__ = ["cpu", "rounds_of_writes"]
+__all__ = ["cpu", "radar", "rounds_of_writes"]
 
 _ROUND_SECONDS = 0.02
+#: Of about five characters each, for the radar: 50 characters a second.
+_CHUNKS_A_SECOND = 10
 
 
 class _NoOp(Peer):
@@ -37,10 +39,27 @@ def cpu(peer: str, folder: Path, *, sessions: int, seconds: float) -> dict[str, 
     return {"ns": spent / len(chunks) / sessions * 1e9}
 
 
+def radar(peer: str, folder: Path, *, sessions: int, seconds: float) -> dict[str, float]:
+    """Shares of one core, of the worker and of the radar in it: sessions at 50 characters a second."""
+    names, to = _opened(peer, folder, sessions)
+    assert isinstance(to, Ours)
+    chunks = answers(int(seconds * _CHUNKS_A_SECOND))
+    spent_in = to.logger._engine.events.observers.seconds
+    process, thread, before = time.process_time(), time.thread_time(), spent_in["radar"]
+    begun = time.perf_counter()
+    _write(to, names, chunks, 1 / _CHUNKS_A_SECOND)
+    seconds = time.perf_counter() - begun
+    worker = (time.process_time() - process) - (time.thread_time() - thread)
+    figures = {"worker": worker / seconds, "radar": (spent_in["radar"] - before) / seconds}
+    figures["characters"] = sum(map(len, chunks)) / seconds
+    _close(to, names, chunks)
+    return figures
+
+
 def rounds_of_writes(peer: str, folder: Path, *, sessions: int, seconds: float) -> dict[str, float]:
     """Percentiles in milliseconds of one round of writes over all sessions."""
     names, to = _opened(peer, folder, sessions)
-    chunks = numbered(int(seconds / _ROUND_SECONDS))
+    chunks = answers(int(seconds / _ROUND_SECONDS))
     took = sorted(_write(to, names, chunks))
     _close(to, names, chunks)
     return {f"p{p:g}": 1e3 * took[min(len(took) - 1, int(len(took) * p / 100))] for p in (50, 99, 100)}
@@ -59,13 +78,13 @@ def _opened(peer: str, folder: Path, sessions: int) -> tuple[list[str], Peer]:
     return names, to
 
 
-def _write(to: Peer, names: list[str], chunks: list[str]) -> list[float]:
+def _write(to: Peer, names: list[str], chunks: list[str], pause: float = _ROUND_SECONDS) -> list[float]:
     """Seconds that each round took; one that is late begins at once."""
     write, clock, took = to.write, time.perf_counter, []
     due = clock()
     for chunk in chunks:
         time.sleep(max(0.0, due - clock()))
-        due += _ROUND_SECONDS
+        due += pause
         begun = clock()
         for name in names:
             write(name, chunk)

@@ -18,7 +18,7 @@ def test_scan_shows_each_loop_on_a_line(tmp_path: Path) -> None:
     (line,) = done.stdout.splitlines()
     assert line.startswith("loop.log: periodic loop at character 8, found after ")
     assert "period 24" in line
-    assert "cat sat" in line
+    assert "sat on the mat. The cat" in line
 
 
 def test_scan_of_ordinary_text_is_silent(tmp_path: Path) -> None:

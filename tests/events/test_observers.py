@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import logs
+from streaming_logger import RadarConfig
 from streaming_logger._events.observers import SLOW_SECONDS, Event, Observer
 from streaming_logger.testing import ManualLogger
 
@@ -115,5 +116,6 @@ def test_slow_observer_is_reported_and_measured(manual: Make, caplog: pytest.Log
 
 
 def test_without_a_reader_of_text_none_is_handed_over(manual: Make) -> None:
-    """The ledger and the log records, which are always there, want none."""
-    assert not manual()._engine.events.observers.want_text
+    """The ledger and the log records, which are always there, want none; the radar does, while it is on."""
+    assert manual(radar=RadarConfig(enabled=False))._engine.events.observers.text_readers() == []
+    assert [reader.name for reader in manual()._engine.events.observers.text_readers()] == ["radar"]

@@ -85,7 +85,12 @@ def test_demo_shows_the_whole_life_in_time() -> None:
 
 @pytest.mark.parametrize(
     ("name", "printed"),
-    [("two_lines.py", "The answer is 42."), ("asyncio_stream.py", "grace says 5."), ("stop_by_signal.py", " 0 lost")],
+    [
+        ("two_lines.py", "The answer is 42."),
+        ("asyncio_stream.py", "grace says 5."),
+        ("stop_by_signal.py", " 0 lost"),
+        ("stop_runaway.py", "stopped"),
+    ],
 )
 def test_short_examples_run(name: str, printed: str) -> None:
     """Each one ends with 0, says nothing on stderr, and shows what it logged."""

@@ -217,20 +217,6 @@ def test_latency_that_the_proxy_adds(tmp_path: Path, replay: ReplayServer) -> No
     print(f"figures proxy: first chunk {first:+.2f} ms, last chunk {last:+.2f} ms")
 
 
-def test_langchain_example(tmp_path: Path, replay: ReplayServer) -> None:
-    """It prints the answer, and its session's file holds the same."""
-    environment = {"OPENAI_BASE_URL": f"{replay.url}/v1", "OPENAI_API_KEY": "none", "MODEL": "json"}
-    command = [sys.executable, str(EXAMPLES / "langchain_app.py"), "Hello?"]
-    ran = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=50
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == recorded("json") + "\n"
-    assert "sess_langchain.log" in ran.stderr
-    (ledger,) = tmp_path.rglob("ledger.jsonl")
-    assert '"outcome": "completed"' in ledger.read_text()
-
-
 @pytest.mark.parametrize("name", ["fastapi_app.py", "flask_app.py", "openai_proxy.py", "langchain_app.py"])
 def test_example_is_short(name: str) -> None:
     """Under 60 lines: it is read before it is copied."""

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import importlib.util
-import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from conftest import logs
+from server_process import GUNICORN, Client, ServerProcess, wait_until
 
 pytest.importorskip("uvicorn")
-gunicorn = pytest.importorskip("gunicorn.config")
 
 #: Never flushed by the clock: what is in a file, the end of the server has put there.
 APPS = """
@@ -62,10 +53,7 @@ def post_worker_init(worker):
     open(f"up.{worker.pid}", "w").close()
 """
 
-UVICORN = ["uvicorn", "apps:asgi", "--port", "PORT", "--log-level", "warning"]
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT", "--log-level", "warning"]
-if "control_socket_disable" in gunicorn.make_settings():
-    GUNICORN.append("--no-control-socket")  # newer ones would make one in the home directory
+UVICORN = ["-m", "uvicorn", "apps:asgi", "--port", "PORT", "--log-level", "warning"]
 #: Older ones leave ASGI to uvicorn's worker; newer ones have a worker of their own, too.
 UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
 ASGI_WORKERS = [UVICORN_WORKER, *(["asgi"] if importlib.util.find_spec("gunicorn.asgi") else [])]
@@ -97,52 +85,19 @@ ALL = [
 
 
 def name(value: object) -> str:
-    return " ".join(value).replace(" --log-level warning", "") if isinstance(value, list) else str(value)
+    return " ".join(word for word in value if word not in GUNICORN) if isinstance(value, list) else str(value)
 
 
-@contextlib.contextmanager
-def serving(server: list[str], place: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def check(command: list[str], number: signal.Signals, place: Path) -> None:
     (place / "apps.py").write_text(APPS)
     (place / "gunicorn.conf.py").write_text(GUNICORN_CONF)
-    command = [sys.executable, "-m", *(word.replace("PORT", str(port)) for word in server)]
-    environ = {**os.environ, "LOGS": str(place / "logs"), "PYTHONPATH": str(place)}
-    with subprocess.Popen(command, cwd=place, env=environ, start_new_session=True) as process:
-        try:
-            yield process, port
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        threading.Event().wait(0.05)  # nothing tells that a port is open but trying
-    raise AssertionError("the server did not come up")
-
-
-def answers(port: int, session: str) -> bool:
-    """One stream; False while the server is not there yet."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
-        connection.request("GET", f"/{session}")
-        return connection.getresponse().read() == b"ok"
-    return False
-
-
-def check(server: list[str], number: signal.Signals, place: Path) -> None:
-    with serving(server, place) as (process, port):
-        sessions = [f"s{count}" for count in range(8)]
+    sessions = [f"s{count}" for count in range(8)]
+    with ServerProcess(command, place, LOGS=str(place / "logs")) as server:
         for session in sessions:
-            wait_until(partial(answers, port, session))
-        if server[0] == "gunicorn":
-            wait_until(lambda: len(list(place.glob("up.*"))) == 2)
-        process.send_signal(number)
-        process.wait(20)
+            assert Client(server.port, f"/{session}").read() == b"ok"
+        if "gunicorn" in command:
+            wait_until(lambda: len(list(place.glob("up.*"))) == 2, "both workers are up")
+        server.stop(number)
     whole = "".join(f"{count};" for count in range(100))
     assert logs(place / "logs") == dict.fromkeys(sessions, whole)
 

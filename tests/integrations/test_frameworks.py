@@ -5,16 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
-import json
-import os
-import signal
 import socket
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -23,13 +16,13 @@ import pytest
 import starlette.applications
 import starlette.routing
 import uvicorn
-from gunicorn.config import make_settings
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import StreamingResponse
 
 from conftest import logs
 from integrations.framework_apps import ASGI, WSGI, aevents
+from server_process import Client, wait_until
 from streaming_logger.integrations.asgi import StreamLogMiddleware
 from streaming_logger.testing import ManualLogger
 
@@ -45,7 +38,7 @@ def asgi_server(app: Any) -> Iterator[int]:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            wait_until(lambda: server.started)
+            wait_until(lambda: server.started, "it starts")
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
@@ -70,68 +63,16 @@ def wsgi_server(app: Any) -> Iterator[int]:
             thread.join(20)
 
 
-@contextlib.contextmanager
-def server_process(command: list[str], app: str, place: Path) -> Iterator[int]:
-    """A server in a process of its own; its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (place / "served.py").write_text(
-        "from integrations.framework_apps import *\n"
-        "from streaming_logger import Config, StreamingLogger\n"
-        "config = Config(flush_interval_seconds=0.1, min_free_disk_mb=None)\n"
-        f"app = {app}(StreamingLogger(config, directory='logs'))\n"
-    )
-    words = [word.replace("PORT", str(port)) for word in command]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
-    with (
-        (place / "output").open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", *words, "served:app"],
-            cwd=place,
-            env=environ,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            wait_until(lambda: is_open(port))
-            yield port
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def is_open(port: int) -> bool:
-    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 10):
-        return True
-    return False
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        threading.Event().wait(0.02)  # another thread or process: nothing tells but looking again
-    raise AssertionError("it did not happen within 20 s")
-
-
 def stay(port: int, session_id: str) -> bytes:
     """A client that reads to the end."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
-        connection.request("GET", f"/chat/{session_id}")
-        return connection.getresponse().read()
+    return Client(port, f"/chat/{session_id}").read()
 
 
 def leave(port: int) -> None:
     """A client that goes after the third event, without a word."""
-    with socket.create_connection(("127.0.0.1", port), 20) as client:
-        client.sendall(f"GET /chat/{ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        got = b""
-        while b'"2;"' not in got:
-            got += client.recv(4096)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+    client = Client(port, f"/chat/{ENDLESS}")
+    client.read(3 * len('data: {"text": "0;"}\n\n'))
+    client.reset()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +88,7 @@ def test_streams_of_a_framework(manual: Callable[..., ManualLogger], serve: Any,
     with serve(make_app(logger)) as port:
         body = stay(port, "whole-3")
         leave(port)
-        wait_until(lambda: len(logger.outcomes) == 2)
+        wait_until(lambda: len(logger.outcomes) == 2, "both sessions end")
     assert body == b"".join(b'data: {"text": "%d;"}\n\n' % number for number in range(3))
     assert logger.outcomes == {"whole-3": "completed", ENDLESS: "closed"}
     text = logs(logger.base_dir)
@@ -221,51 +162,5 @@ def test_client_that_leaves_behind_starlettes_own_middleware(
     with asgi_server(app) as port:
         stay(port, "whole-3")
         leave(port)
-        wait_until(lambda: len(logger.outcomes) == 2)
+        wait_until(lambda: len(logger.outcomes) == 2, "both sessions end")
     assert sorted(logger.outcomes.values()) == ["closed", "completed"]
-
-
-def outcomes(directory: Path) -> dict[str, str]:
-    """How the sessions of another process ended, by its ledger."""
-    found = {}
-    for ledger in directory.glob(".streaming_logger/*.jsonl"):
-        for line in ledger.read_text().splitlines():
-            event = json.loads(line)
-            if "outcome" in event:
-                found[event["session"]] = event["outcome"]
-    return found
-
-
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:PORT"]
-if "control_socket_disable" in make_settings():
-    GUNICORN.append("--no-control-socket")  # newer ones would make one in the home directory
-QUICK = [(GUNICORN, "WSGI['flask']")]
-ALL = [
-    *(([*GUNICORN, "-k", kind, "--threads", "2"], f"WSGI['{app}']") for kind in ("gthread", "gevent") for app in WSGI),
-    *(([*GUNICORN, "-k", "uvicorn.workers.UvicornWorker"], f"ASGI['{app}']") for app in ASGI),
-    *((["hypercorn", "-b", "127.0.0.1:PORT"], f"ASGI['{app}']") for app in ASGI),
-    *((["granian", "--interface", "asgi", "--port", "PORT"], f"ASGI['{app}']") for app in ASGI),
-    *((["granian", "--interface", "wsgi", "--port", "PORT"], f"WSGI['{app}']") for app in WSGI),
-]
-
-
-def check(command: list[str], app: str, place: Path) -> None:
-    with server_process(command, app, place) as port:
-        assert stay(port, "whole-3").count(b"data:") == 3
-        leave(port)
-        wait_until(lambda: len(outcomes(place / "logs")) == 2)
-    assert outcomes(place / "logs") == {"whole-3": "completed", ENDLESS: "closed"}
-    assert logs(place / "logs")["whole-3"] == "0;1;2;"
-
-
-@pytest.mark.parametrize(("command", "app"), QUICK, ids=lambda value: value if isinstance(value, str) else value[0])
-def test_streams_of_a_server_process(command: list[str], app: str, tmp_path: Path) -> None:
-    """The same behind a server that starts its own workers."""
-    check(command, app, tmp_path)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("command", "app"), ALL, ids=lambda value: value if isinstance(value, str) else value[0])
-def test_streams_of_every_server(command: list[str], app: str, tmp_path: Path) -> None:
-    """gunicorn's workers, hypercorn and granian, with each framework."""
-    check(command, app, tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gunicorn.config import make_settings
+from server_process import GUNICORN
 
 __all__ = ["SERVERS", "Served"]
 
@@ -35,15 +35,17 @@ class Served(NamedTuple):
     """How many streams run at once; others wait."""
 
 
-def _module(words: str, app: str, *more: str) -> list[str]:
-    return ["-m", *words.split(), app, *more]
+def _module(words: str, app: str) -> list[str]:
+    return ["-m", *words.split(), app]
 
 
 def _gunicorn(words: str, app: str) -> list[str]:
-    # Newer ones would make a socket in the home directory.
-    quiet = ["--no-control-socket"] if "control_socket_disable" in make_settings() else []
-    options = ["--bind", "127.0.0.1:PORT", "--graceful-timeout", GRACE, "--log-level", "critical", *quiet]
-    return ["-m", "gunicorn", *options, *words.split(), app]
+    return [*GUNICORN, "--graceful-timeout", GRACE, *words.split(), app]
+
+
+def _granian(words: str, app: str) -> list[str]:
+    # Left to itself it waits for streams however long they take.
+    return _module(f"granian --port PORT --log-level critical --workers-kill-timeout 2 {words}", app)
 
 
 _UVICORN = f"uvicorn --port PORT --log-level critical --timeout-graceful-shutdown {GRACE}"
@@ -53,23 +55,21 @@ _WSGI = ({"closed"}, {"closed"})
 _COMPLETED, _CANCELLED, _ORPHANED = {"completed"}, {"cancelled"}, {"orphaned"}
 #: Django leaves its view's task to itself when its own is cancelled: the stream goes on until the process ends.
 _STOPPED = {"cancelled", "released"}
-#: The signal's default handler: no grace at all.
+#: The signal's default handler: no grace at all, but a short stream may have ended before.
 _KILLED = {"completed", "orphaned"}
 
 SERVERS = {
     "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _ASGI, _COMPLETED, _CANCELLED, is_quick=True),
     "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _ASGI, _COMPLETED, _CANCELLED),
-    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED, is_quick=True),
+    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED),
     "hypercorn-fastapi": Served(
         _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _ASGI, _COMPLETED, _CANCELLED
     ),
-    "granian-fastapi": Served(
-        _module("granian --interface asgi --port PORT --log-level critical --workers-kill-timeout 2", FASTAPI),
-        _ASGI,
-        _COMPLETED,
-        _ORPHANED,
+    "granian-fastapi": Served(_granian("--interface asgi", FASTAPI), _ASGI, _COMPLETED, _ORPHANED),
+    "granian-flask": Served(
+        _granian("--interface wsgi --blocking-threads 50", FLASK), _WSGI, _COMPLETED, _ORPHANED, slots=50
     ),
-    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED, _STOPPED),
+    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED | _COMPLETED, _STOPPED),
     "gunicorn-uvicorn-fastapi": Served(
         _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _ASGI, _COMPLETED, _ORPHANED
     ),

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from replay_server import spoken
-from servers.harness import Client, Server, replay_process, text_of, wait_until
+from server_process import Client, wait_until
+from servers.harness import Server, replay_process, text_of
 from servers.matrix import SERVERS, Served
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -41,9 +42,8 @@ def running(
     request: pytest.FixtureRequest, upstream: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     served = SERVERS[request.param]
-    server = Server(served.command, upstream, tmp_path_factory.mktemp("server"))
-    yield Running(served, server)
-    server.kill()
+    with Server(served.command, upstream, tmp_path_factory.mktemp("server")) as server:
+        yield Running(served, server)
 
 
 @contextmanager

@@ -30,6 +30,8 @@ CHUNKS: dict[str, tuple[Any, str]] = {
     "Gemini": ({"candidates": [{"content": {"parts": [{"text": "H"}, {"text": "é"}]}}]}, "Hé"),
     "Gemini, empty": ({"candidates": [{"finishReason": "STOP"}]}, ""),
     "LangChain message": ({"content": "Hé", "additional_kwargs": {}}, "Hé"),
+    "LangChain generation": ({"type": "ChatGenerationChunk", "text": "Hé", "message": {"content": "Hé"}}, "Hé"),
+    "Anthropic, last event": ({"type": "message_stop", "message": {"content": [{"type": "text", "text": "Hé"}]}}, ""),
     "LangChain blocks": ({"content": [{"type": "text", "text": "Hé"}], "additional_kwargs": {}}, "Hé"),
     "LangChain event": ({"event": "on_chat_model_stream", "data": {"chunk": {"content": "Hé"}}}, "Hé"),
     "LangChain event of a parser": ({"event": "on_parser_stream", "data": {"chunk": "Hé"}}, ""),

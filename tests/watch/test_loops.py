@@ -113,6 +113,26 @@ def test_near_loop_is_found() -> None:
     assert [finding.kind for finding in find_loops(PROSE[:500] + " ".join(words))] == ["near"]
 
 
+def test_table_that_repeats_its_rows_is_found() -> None:
+    """In any order, with numbers that stay the same."""
+    dice = random.Random(4)
+    rows = ["| China | 1.4 | 1.4 |", "| India | 1.4 | 1.4 |", "| Brazil | 1.4 | 1.4 |"]
+    text = "\n".join(dice.choice(rows) for _ in range(80))
+    assert [finding.kind for finding in find_loops(PROSE[:500] + text)] == ["near"]
+
+
+@pytest.mark.parametrize("unit", ["* \n", "0, ", "RoboA:\n\n"])
+def test_short_unit_is_found_within_300_characters(unit: str) -> None:
+    """With letters or without: a token limit cuts such answers at some 900 characters."""
+    assert [finding.kind for finding in find_loops((unit * 300)[:300])] == ["periodic"]
+
+
+@pytest.mark.parametrize("padding", ["A" * 560, ("A" * 76 + "\n") * 7, "0" * 400])
+def test_padding_of_some_hundred_characters_is_none(padding: str) -> None:
+    """As in base64 and hex dumps, bare or in lines."""
+    assert find_loops(PROSE[:500] + padding + PROSE[500:1000]) == []
+
+
 @pytest.mark.parametrize("unit", ["彼は道を探した。", "она искала дорогу. ", "كانت تبحث عن الطريق. ", "🧫\n\n"])
 def test_any_script_is_found(unit: str) -> None:
     """Words need no spaces between them, and an emoji is as good as a letter."""
@@ -161,7 +181,7 @@ TABLES = {
         f"2024-05-01 12:{n // 60:02}:{n % 60:02} INFO GET /items/{DICE.randrange(999)} {DICE.choice([200, 404])}\n"
         for n in range(300)
     ),
-    "to do": "".join(f"- [ ] {n}. TODO\n" for n in range(1, 31)),
+    "to do": "".join(f"- [ ] {n}. TODO\n" for n in range(1, 21)),
     "markdown": "| n | square |\n|---|---|\n" + "".join(f"| {n} | {n * n} |\n" for n in range(1, 41)),
     "ruler": "".join("=" * 120 + "\n" + PROSE[n : n + 60] + "\n" + "-" * 120 + "\n" for n in range(0, 3000, 60)),
     "numbers": ", ".join(map(str, range(1, 201))),
@@ -171,7 +191,7 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_ordinary_table_is_none(name: str) -> None:
-    """Rows that differ in more than a counter, and numbered lists of some tens of rows."""
+    """Rows that differ in more than a counter, and a numbered list of twenty equal rows."""
     assert find_loops(TABLES[name]) == []
 
 

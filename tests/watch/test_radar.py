@@ -141,6 +141,8 @@ def test_callback_that_raises_or_hangs_holds_up_nothing(live: Live, caplog: pyte
     while logger.stats().loops_found < len(sessions) and time.monotonic() < deadline:
         logger.flush()
     assert logger.stats().loops_found == len(sessions)
+    while len(calls) < 17 and time.monotonic() < deadline:  # each begins on a thread of its own
+        let_go.wait(0.01)
     begun = time.monotonic()
     logger.write("other", "text")
     logger.complete_session("other")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streaming_logger import RadarConfig
 from streaming_logger._disk.cut import cut
 from streaming_logger.testing import ManualLogger
 
@@ -35,7 +36,7 @@ def explained(text: str, written: str) -> int:
 
 def test_runaway_keeps_its_beginning_and_its_last_part(manual: Make, caplog: pytest.LogCaptureFixture) -> None:
     """At every flush the file is no longer than the cap; all cuts together make one marker, with the whole sum."""
-    logger = manual(max_session_mb=0.01)
+    logger = manual(max_session_mb=0.01, radar=RadarConfig(enabled=False))
     path = logger.base_dir / "s.log"
     written = ""
     for number in range(2000):

@@ -55,11 +55,13 @@ class RadarConfig:
     """
 
     enabled: bool = _setting(True, _SWITCH, "recognise generations that loop")
-    periodic_characters: int = _number(280, 100, 1500, "so much repeats exactly, and one period", whole=True)
-    counting_characters: int = _number(
-        400, 100, 1500, "so much repeats but for a number or letter that grows, and four periods", whole=True
+    periodic_characters: int = _number(
+        150, 100, 1500, "so much repeats exactly, and one and a half periods", whole=True
     )
-    near_characters: int = _number(640, 320, 1500, "so much recurs with small changes or in another order", whole=True)
+    counting_characters: int = _number(
+        240, 100, 1500, "so much repeats but for a number or letter that grows, and five periods", whole=True
+    )
+    near_characters: int = _number(480, 320, 1500, "so much recurs with small changes or in another order", whole=True)
 
     def __post_init__(self) -> None:
         _refuse_bad(self, "radar.")

@@ -43,11 +43,15 @@ class Watched(Protocol):
 
 
 class Observer:
-    """Override what you need. `wants_text` and `wants_sessions` are read once, when the observer is added."""
+    """Override what you need. `wants_sessions` is read once, when the observer is added."""
 
     name = "observer"
-    wants_text = False
     wants_sessions = False
+
+    @property
+    def wants_text(self) -> bool:
+        """Whether it reads the text now: asked once for each slice of a flush."""
+        return False
 
     def on_event(self, event: Event) -> None:
         """Something happened."""
@@ -71,7 +75,6 @@ class Observers:
     def __init__(self, report: Callable[..., None]) -> None:
         self._report = report
         self._all: tuple[Observer, ...] = ()
-        self._text: tuple[Observer, ...] = ()
         self._sessions: tuple[Observer, ...] = ()
         self.seconds: dict[str, float] = {}
         """Time spent in each observer, by name."""
@@ -79,22 +82,19 @@ class Observers:
     def add(self, observer: Observer) -> None:
         self.seconds.setdefault(observer.name, 0.0)
         self._all = (*self._all, observer)
-        if observer.wants_text:
-            self._text = (*self._text, observer)
         if observer.wants_sessions:
             self._sessions = (*self._sessions, observer)
 
-    @property
-    def want_text(self) -> bool:
-        """Whether any observer asks for the text; otherwise the flush hands over none."""
-        return bool(self._text)
+    def text_readers(self) -> list[Observer]:
+        """The observers that read text now; where there are none the flush hands over none."""
+        return [observer for observer in self._all if observer.wants_text]
 
     def event(self, event: Event) -> None:
         for observer in self._all:
             self._call(observer, observer.on_event, event)
 
-    def text(self, session_id: str, data: bytes) -> None:
-        for observer in self._text:
+    def text(self, readers: Sequence[Observer], session_id: str, data: bytes) -> None:
+        for observer in readers:
             self._call(observer, observer.on_text, session_id, data)
 
     def sessions(self, sessions: Sequence[Watched]) -> None:

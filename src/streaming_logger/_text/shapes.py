@@ -100,7 +100,7 @@ def _tool_call(name: object, arguments: object) -> Part:
     return TOOL_CALL, (f"\n{name} {text}" if name else text)
 
 
-def _typed(chunk: Any, all_kinds: bool) -> Iterable[Part]:
+def _typed(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
     """OpenAI's Responses events and Anthropic's message events."""
     kind = get(chunk, "type")
     if kind in _RESPONSES:
@@ -112,6 +112,10 @@ def _typed(chunk: Any, all_kinds: bool) -> Iterable[Part]:
     if kind == "response.output_item.added":
         item = get(chunk, "item")
         return (_tool_call(get(item, "name"), None),) if get(item, "name") else ()
+    if (
+        kind == "ChatGenerationChunk"
+    ):  # LangChain's; Anthropic's last event has a message, too, and that is a repetition
+        return _inner("message")(chunk, all_kinds)
     return ()
 
 
@@ -208,7 +212,7 @@ _BY_ATTRIBUTE: tuple[tuple[str, Shape], ...] = (
     ("contentBlockDelta", _bedrock),
     ("type", _typed),
     ("event", _langchain_event),
-    ("message", _inner("message")),  # LangChain's ChatGenerationChunk, Ollama
+    ("message", _inner("message")),  # Ollama
     ("chunk", _inner("chunk")),
     ("data", _inner("data")),  # Mistral
     ("token", _inner("token")),  # text-generation-inference

@@ -30,8 +30,8 @@ class CounterFolder:
     r"""Replaces each value that continues a count by one `COUNTER` character.
 
     A value is a run of digits or a single letter. It continues a count if it is one or two above the value that
-    last stood in the same context, repeats it in a count, or counts down by one. A product or another column of
-    data rarely does: a table is no loop because its rows are numbered.
+    last stood in the same context, or counts down by one. A product or another column of data rarely does: a table
+    is no loop because its rows are numbered.
 
     >>> folder = CounterFolder()
     >>> folder.fold("row 7\nrow 8\nrow 9\nrow 10\n")
@@ -100,8 +100,8 @@ class CounterFolder:
         if len(known) == _MAX_CONTEXTS:
             del known[next(iter(known))]
         delta = value - last
-        known[context] = (value, delta or step)
-        if delta in (1, 2) or (delta == 0 and step) or delta == step == -1:
+        known[context] = (value, delta)
+        if delta in (1, 2) or delta == step == -1:
             self.widths.append(len(text))
             self.values.append(value & 0xFF)
             return True

@@ -69,7 +69,10 @@ class Radar(Observer):
     """Reports each loop once. `work` is the worker's task; it must not delay a flush."""
 
     name = "radar"
-    wants_text = True
+
+    @property
+    def wants_text(self) -> bool:
+        return self._settings.config.radar.enabled
 
     def __init__(self, context: Context) -> None:
         self.on_runaway: Callable[[Runaway], object] | None = None
@@ -89,12 +92,9 @@ class Radar(Observer):
     # -- while text is flushed: nothing is examined here -----------------------------------
 
     def on_text(self, session_id: str, data: bytes) -> None:
-        config = self._settings.config.radar
-        if not config.enabled:
-            return
         stream = self._streams.get(session_id)
         if stream is None:
-            stream = self._streams[session_id] = _Stream(session_id, self._detector(config))
+            stream = self._streams[session_id] = _Stream(session_id, self._detector(self._settings.config.radar))
         size = len(data)
         if stream.size + size > _MAX_WAITING or self._waiting + size > _MAX_WAITING_IN_ALL:
             self._leave_out(stream, data)

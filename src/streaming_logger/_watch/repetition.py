@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 
-__all__ = ["has_letter", "items", "new_words", "novelty", "periods", "recurring"]
+__all__ = ["has_letter", "is_padding", "items", "new_words", "novelty", "periods", "recurring"]
 
 _LETTER = re.compile(r"[^\W\d_]|[\U00010000-\U0010ffff]")
 _DIGIT = re.compile(r"\d")
@@ -18,6 +18,8 @@ _MAX_PERIODS = 8
 #: Recurrence is sampled: so long a piece in each stretch of so many characters.
 _PIECE = 12
 _STRIDE = 40
+#: A line of padding is longer. A shorter unit of two characters is a loop of bullets or of emojis.
+_LINE = 16
 #: A piece of fewer different characters is padding or a ruler, which recurs in ordinary text.
 _MIN_DISTINCT = 5
 
@@ -91,8 +93,9 @@ def new_words(text: str, length: int) -> float:
     return sum(counts[word] == 1 for word in words) / max(1, len(words))
 
 
-def items(text: str, separator: str, length: int, times: int) -> tuple[float, int]:
-    """The share of list items that recur, of those in the last `length` characters; and where such items begin.
+def items(text: str, separator: str, length: int, times: int) -> tuple[float, int, int]:
+    """The share of list items that recur, of those in the last `length` characters; the letters of such items up to
+    the end of the text; and where they begin.
 
     An item stands between two separators. It recurs if it occurs so many times in the whole text. Only those with
     letters, a line break and no digits count: the rows of a table do not.
@@ -100,13 +103,14 @@ def items(text: str, separator: str, length: int, times: int) -> tuple[float, in
     pieces = text.split(separator)[:-1]
     first = len(pieces) - text.count(separator, len(text) - length) + 1
     if not any(map(_is_item, pieces[-3:])):
-        return 0.0, len(text)
+        return 0.0, 0, len(text)
     counts = Counter(pieces)
     recurring_items = {piece for piece, count in counts.items() if count >= times and _is_item(piece)}
     share = sum(piece in recurring_items for piece in pieces[first:]) / max(1, len(pieces) - first)
     while first > 0 and pieces[first - 1] in recurring_items:
         first -= 1
-    return share, sum(map(len, pieces[:first])) + first
+    letters = sum(map(str.isalpha, "".join(filter(recurring_items.__contains__, pieces[first:]))))
+    return share, letters, sum(map(len, pieces[:first])) + first
 
 
 def _is_item(piece: str) -> bool:
@@ -116,3 +120,8 @@ def _is_item(piece: str) -> bool:
 def has_letter(text: str) -> bool:
     """Whether a letter of any script or an emoji is in the text."""
     return _LETTER.search(text) is not None
+
+
+def is_padding(unit: str) -> bool:
+    """Whether a text that repeats is a run of one character, or lines of it: a ruler, zeros in base64."""
+    return len(set(unit)) <= 2 and not 1 < len(unit) <= _LINE

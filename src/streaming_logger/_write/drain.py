@@ -67,10 +67,10 @@ class Drain:
                 session.attempts = self._cleared(session.attempts)
         self.total += sum(sizes)
         observers = self._events.observers
-        if observers.want_text:
+        if readers := observers.text_readers():
             for session, data, size in zip(claimed, texts, sizes, strict=True):
                 if size:
-                    observers.text(session.id, data[:size])
+                    observers.text(readers, session.id, data[:size])
         for session in dirty:
             if session.sealed:
                 self.drain(session)
@@ -90,8 +90,8 @@ class Drain:
                 self.total += size
                 if self._timing is not None:
                     self._timing.wrote(session, batch, size)
-                if self._events.observers.want_text:
-                    self._events.observers.text(session.id, b"".join(batch)[:size])
+                if readers := self._events.observers.text_readers():
+                    self._events.observers.text(readers, session.id, b"".join(batch)[:size])
                 self._apply_cap(session)
         except (BusyError, ForeignFileError, OSError, MemoryError) as error:
             self._failed(session, error)

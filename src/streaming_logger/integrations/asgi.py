@@ -207,7 +207,7 @@ class _Response:
     async def send(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             message = self._start(message)
-        elif self._log is not None and self._log.outcome is None and message["type"] == "http.response.body":
+        elif self._log is not None and message["type"] == "http.response.body":
             self._log.log(message.get("body"))
             if not message.get("more_body"):
                 self.end("completed")  # before it is sent: a client may go as soon as it has it

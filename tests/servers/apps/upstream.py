@@ -5,6 +5,8 @@ A request is GET /ROUTE/SESSION?model=MODEL[&fail_after=CHUNKS]. ROUTE says what
 sdk         `wrap` around the stream of the OpenAI SDK, in the app's generator
 body        `wrap` around the app's generator
 middleware  the middleware; the app passes on what httpx gets from the model
+text        nothing; else as `sdk`
+events      nothing; else as `middleware`
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ def _check(number: int, fail_after: int) -> None:
 
 def stream(route: str, session_id: str, name: str, fail_after: int) -> Iterator[str | bytes]:
     """The body of a response."""
-    if route == "middleware":
+    if route in ("middleware", "events"):
         return model_events(name, fail_after)
     if route == "body":
         return logger.wrap(session_id, model(None, name, fail_after))
-    return model(session_id, name, fail_after)
+    return model(session_id if route == "sdk" else None, name, fail_after)
 
 
 def model(session_id: str | None, name: str, fail_after: int) -> Iterator[str]:
@@ -83,11 +85,11 @@ def tick(seconds: float) -> list[float]:
 
 
 def astream(route: str, session_id: str, name: str, fail_after: int) -> AsyncIterator[str | bytes]:
-    if route == "middleware":
+    if route in ("middleware", "events"):
         return amodel_events(name, fail_after)
     if route == "body":
         return logger.wrap(session_id, amodel(None, name, fail_after))
-    return amodel(session_id, name, fail_after)
+    return amodel(session_id if route == "sdk" else None, name, fail_after)
 
 
 async def amodel(session_id: str | None, name: str, fail_after: int) -> AsyncIterator[str]:

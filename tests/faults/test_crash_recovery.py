@@ -115,9 +115,10 @@ def test_recovered_sessions_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["before", "half"])
-def test_recovery_killed_at_each_step_is_done_by_the_next(tmp_path: Path, how: str) -> None:
-    """Whatever step a recovery dies at, again and again: each byte is there once."""
-    for k in range(1, 40):
+@pytest.mark.parametrize("each", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_recovery_killed_at_any_step_is_done_by_the_next(tmp_path: Path, how: str, each: int) -> None:
+    """Whatever step a recovery dies at, before it or half-way, again and again: each byte is there once."""
+    for k in range(1, 60, each):
         directory = tmp_path / f"{k}/logs"
         crashed(directory)
         ended = [run(RECOVERS_AND_DIES, directory, str(at), how)[0] for at in (k, max(1, k // 2), 2)]
@@ -156,7 +157,7 @@ def test_file_that_is_gone_or_was_continued_gets_what_is_missing(tmp_path: Path)
 
 def test_sweep_recovers_what_crashed_meanwhile(tmp_path: Path, manual: Callable[..., ManualLogger]) -> None:
     """A server that runs on recovers what another process left, at its next sweep."""
-    logger = manual(cleanup_interval_seconds=60)
+    logger = manual(cleanup_interval_seconds=60, crash_journal=False)
     crashed(tmp_path / "logs")
     logger.advance(61)
     assert logs(tmp_path / "logs") == WANTED

@@ -135,7 +135,7 @@ class Config:
         "completed",
     )
     crash_journal: bool | Literal["auto"] = _setting(
-        "auto",
+        False,
         _AUTO,
         "true: text not yet in its file outlives the process, in /dev/shm; auto: where that is; at the next start",
     )

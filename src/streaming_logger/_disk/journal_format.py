@@ -16,6 +16,7 @@ from typing import NamedTuple
 __all__ = [
     "BLANK",
     "Attempt",
+    "Claim",
     "CrashedSession",
     "claim_mark",
     "done_mark",
@@ -63,12 +64,25 @@ def half_start(number: int) -> bytes:
     return b"\0%d\0" % number
 
 
-def claim_mark(session_id: str, turn: int, place: int, unwritten: int, size: int, file_size: int, inode: int) -> bytes:
-    """The flusher is about to append `size` bytes of a turn to a file that is so long.
+class Claim(NamedTuple):
+    """The flusher is about to append `size` bytes of a turn to a file that is `file_size` bytes long.
 
     At this `place` in the records, the last `unwritten` bytes of the turn's text are not in the file.
     """
-    return b"C%b\0%d %d %d %d %d %d\0" % (_escaped(session_id), turn, place, unwritten, size, file_size, inode)
+
+    session_id: str
+    turn: int
+    place: int
+    unwritten: int
+    size: int
+    file_size: int
+    inode: int
+
+
+def claim_mark(claim: Claim) -> bytes:
+    session_id, turn, place, unwritten, size, file_size, inode = claim
+    numbers = (turn, place, unwritten, size, file_size, inode)
+    return b"C%b\0%d %d %d %d %d %d\0" % (_escaped(session_id), *numbers)
 
 
 def done_mark() -> bytes:
@@ -126,7 +140,7 @@ def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
     """
     sessions: dict[bytes, _Session] = {}
     for _, records, marks in sorted(filter(None, map(_numbered, halves))):
-        claims = [(key[1:], _Claim.of(value)) for key, value in marks if key[:1] == _CLAIM]
+        claims = [(key[1:], _claim_of(key, value)) for key, value in marks if key[:1] == _CLAIM]
         claims.sort(key=lambda claim: claim[1].place, reverse=True)
         # Where in a session's text each claim was made.
         text_at: dict[tuple[bytes, int], int] = {}
@@ -141,19 +155,6 @@ def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
         _follow(marks, sessions, text_at)
     found = [session.result(key) for key, session in sessions.items()]
     return sorted(found, key=lambda session: session.written == len(session.text))
-
-
-class _Claim(NamedTuple):
-    turn: int
-    place: int
-    unwritten: int
-    size: int
-    file_size: int
-    inode: int
-
-    @classmethod
-    def of(cls, value: bytes) -> _Claim:
-        return cls(*map(int, value.split()))
 
 
 class _Session:
@@ -177,7 +178,7 @@ class _Session:
         self.pieces.append(text)
         self.length += len(text)
 
-    def claim(self, claim: _Claim, here: int) -> int:
+    def claim(self, claim: Claim, here: int) -> int:
         """An append of its text is tried; to where it is written if that is done."""
         start = min(here, self.ends.get(claim.turn, here)) - claim.unwritten
         end = start + claim.size
@@ -204,7 +205,7 @@ def _follow(
             continue
         session = sessions.setdefault(key, _Session())
         if kind == _CLAIM:
-            claim = _Claim.of(value)
+            claim = _claim_of(kind + key, value)
             session.turns.add(claim.turn)
             claimed[key] = session.claim(claim, text_at[key, claim.place])
         elif kind == _LIVE:
@@ -227,6 +228,10 @@ def _pairs(region: bytes) -> list[tuple[bytes, bytes]]:
     fields = (region if end < 0 else region[:end]).split(_NUL)
     del fields[-1:]  # behind the last NUL: nothing, or a part of a field
     return list(zip(fields[::2], fields[1::2]))  # noqa: B905 - the last may be half a record
+
+
+def _claim_of(key: bytes, value: bytes) -> Claim:
+    return Claim(_id_of(key[1:]), *map(int, value.split()))
 
 
 def _id_of(key: bytes) -> str:

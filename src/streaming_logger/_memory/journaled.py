@@ -107,12 +107,12 @@ class JournaledTable(SessionTable):
         super().seal(session)
         self.journal.check_room()
 
-    def unwritten(self, session: Session) -> tuple[int, int]:
-        """(place in the records, bytes of the session's text before it that are not in its file)."""
+    def behind(self, session: Session, start: int) -> tuple[int, int]:
+        """(place in the records, bytes of the session's items from `start` on, at that place)."""
         with self._guard:
-            items = session[:]
+            items = session[start:]
             place = self.journal.place()
-        return place, sum(map(_size, items))
+        return place, sum(map(_size, items)) if items else 0
 
     def sessions(self, unfinished: list[Session]) -> list[Session]:
         """All in memory. In this order: a turn is queued before it leaves `live`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from itertools import compress
 
-from streaming_logger._disk.journal_format import claim_mark
+from streaming_logger._disk.journal_format import Claim, claim_mark
 from streaming_logger._disk.store import Store
 from streaming_logger._memory.journal import turn_of
 from streaming_logger._memory.journaled import JournaledTable
@@ -41,20 +41,6 @@ class Appends:
         """The turn's text is in its file."""
 
 
-class _Claim(NamedTuple):
-    """What is noted before an append, see `claim_mark`."""
-
-    session_id: str
-    turn: int
-    place: int
-    unwritten: int
-    file_size: int
-    inode: int
-
-    def mark(self, size: int) -> bytes:
-        return claim_mark(*self[:4], size, *self[4:])
-
-
 class _JournaledAppends(Appends):
     def __init__(self, store: Store, table: JournaledTable) -> None:
         super().__init__(store)
@@ -67,53 +53,49 @@ class _JournaledAppends(Appends):
         if not self._journal.is_recording:
             return super().append(session, blocks)
         size, taken = sum(map(len, blocks)), 0
-        claims = self._claim([session], [size])
+        claim = self._claim(session, 0, 0, size)
+        self._journal.mark(claim_mark(claim))
         try:
             taken = super().append(session, blocks)
             return taken
         finally:
-            self._settle(claims, [size], [taken], [session] if taken == claims[session].unwritten else [])
+            if taken < size:
+                self._journal.mark(_with(claim, taken))
+            self._journal.written([session] if taken == claim.unwritten else [])
 
     def append_all(self, sessions: Sequence[Session], texts: Sequence[bytes]) -> list[int]:
         if not self._journal.is_recording:
             return super().append_all(sessions, texts)
-        sizes = list(map(len, texts))
-        claims = self._claim(sessions, sizes)
+        claims = [
+            self._claim(session, session.sealed, len(text), len(text))
+            for session, text in zip(sessions, texts, strict=True)
+        ]
+        self._journal.mark(b"".join([claim_mark(claim) for claim in claims]))
         taken = super().append_all(sessions, texts)
+        written = sessions
+        if (short := [size < len(text) for size, text in zip(taken, texts, strict=True)]) and any(short):
+            self._journal.mark(b"".join(_with(*each) for each in compress(zip(claims, taken, strict=True), short)))
+            written = [session for session, is_short in zip(sessions, short, strict=True) if not is_short]
         # What they got since their text was taken in hand is in the half that is active now.
-        written = [session for session, size, done in zip(sessions, sizes, taken, strict=True) if done == size]
-        self._settle(claims, sizes, taken, written)
+        self._journal.written(written)
         return taken
 
     def begin_flush(self, unfinished: Callable[[], list[Session]]) -> None:
         self._journal.begin_flush(lambda: self._table.sessions(unfinished()))
 
-    def _claim(self, sessions: Sequence[Session], sizes: Sequence[int]) -> dict[Session, _Claim]:
-        """Notes what is about to be appended."""
-        claims: dict[Session, _Claim] = {}
-        marks: list[bytes] = []
-        for session, size in zip(sessions, sizes, strict=True):
-            end, inode = self._end_of(session)
-            claims[session] = claim = _Claim(session.id, turn_of(session), *self._table.unwritten(session), end, inode)
-            marks.append(claim.mark(size))
-        self._journal.mark(b"".join(marks))
-        return claims
-
-    def _end_of(self, session: Session) -> tuple[int, int]:
-        """(size, inode) of its file; zeros for one that was closed since, to save descriptors or by a fault."""
-        if session.file is not None:
+    def _claim(self, session: Session, start: int, before: int, size: int) -> Claim:
+        """What is noted before an append; its items before `start` are so many bytes."""
+        end = inode = 0  # of a file that was closed since, to save descriptors or by a fault
+        if (file := session.file) is not None:
             with suppress(OSError):
-                return self._store.size(session.file), session.file.inode
-        return 0, 0
+                end, inode = self._store.size(file), file.inode
+        place, behind = self._table.behind(session, start)
+        return Claim(session.id, turn_of(session), place, before + behind, size, end, inode)
 
-    def _settle(
-        self, claims: dict[Session, _Claim], sizes: Sequence[int], taken: Sequence[int], written: Sequence[Session]
-    ) -> None:
-        """Notes what was; `written` are those of which nothing is left in the older half."""
-        for claim, size, done in zip(claims.values(), sizes, taken, strict=True):
-            if done < size:
-                self._journal.mark(claim._replace(unwritten=claim.unwritten - done).mark(0))
-        self._journal.written(written)
+
+def _with(claim: Claim, taken: int) -> bytes:
+    """The claim of an append that took only so much: of nothing more."""
+    return claim_mark(claim._replace(unwritten=claim.unwritten - taken, size=0))
 
 
 def appends_of(table: SessionTable, store: Store) -> Appends:

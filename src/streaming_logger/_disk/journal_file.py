@@ -263,8 +263,9 @@ class DeadJournal:
         os.close(self._fd)
 
 
-def dead_journals(refused: Callable[[str, str], None]) -> Generator[DeadJournal, None, None]:
-    """The journals of dead processes of this user, each closed when the next one is taken.
+def dead_journals(directory: Directory, refused: Callable[[str, str], None]) -> Generator[DeadJournal, None, None]:
+    """The journals of this user's dead processes that are this directory's, or orphaned; each is closed when the next
+    one is taken.
 
     `refused(name, why)` is called for those that cannot be used; they stay.
     """
@@ -273,20 +274,17 @@ def dead_journals(refused: Callable[[str, str], None]) -> Generator[DeadJournal,
     except OSError:
         return
     for name in names:
-        path = STORAGE / name
+        path, fd = STORAGE / name, None
         try:
-            fd = _claimed(path)
-        except (OSError, JournalError) as error:
-            refused(name, str(error))
-            continue
-        if fd is None:
-            continue
-        try:
-            yield DeadJournal(path, fd)
+            fd = _opened(path)
+            # Other directories' are not locked even for a moment: who recovers them would take their owner for alive.
+            if fd is not None and _concerns(directory, path, fd) and _locked(path, fd):
+                yield DeadJournal(path, fd)
         except (JournalError, KeyError, ValueError, OSError) as error:
             refused(name, str(error) or repr(error))
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
 
 
 def is_available() -> bool:
@@ -332,8 +330,8 @@ def _created() -> tuple[Path, int]:
         os.close(fd)  # another process looked at it between its creation and its lock, and removes it
 
 
-def _claimed(path: Path) -> int | None:
-    """The descriptor of a journal with its lock; None for one whose owner lives, or that is gone, or another user's."""
+def _opened(path: Path) -> int | None:
+    """The descriptor of what may be a journal; None for one that is gone, or another user's."""
     try:
         fd = os.open(path, _FLAGS)
     except (FileNotFoundError, PermissionError):
@@ -345,16 +343,30 @@ def _claimed(path: Path) -> int | None:
         if found.st_mode & 0o077:
             raise JournalError("others than its owner may read or write it")
         if found.st_uid == os.geteuid():
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(path).st_ino == found.st_ino:
-                return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
+            return fd
     except BaseException:
         os.close(fd)
         raise
     os.close(fd)
     return None
+
+
+def _concerns(directory: Directory, path: Path, fd: int) -> bool:
+    """Whether a recovery for this directory has to do with it; whether its owner lives is not asked."""
+    try:
+        journal = DeadJournal(path, fd)
+    except (JournalError, KeyError, ValueError):
+        return True  # who has its lock may say so
+    return journal.is_orphaned or journal.belongs_to(directory)
+
+
+def _locked(path: Path, fd: int) -> bool:
+    """Takes its lock; false while its owner lives, or another process recovers it or has removed it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.stat(path).st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _read(fd: int, start: int, size: int) -> bytes:

@@ -41,7 +41,7 @@ def recover(store: Store, failed: Callable[[str, str], None]) -> Iterator[Recove
     `failed(name, why)` is called for a journal or session file that cannot be used. A session whose file fails
     is tried again the next time; the journal stays until all are done.
     """
-    with closing(dead_journals(failed)) as journals:
+    with closing(dead_journals(store.directory, failed)) as journals:
         for journal in journals:
             try:
                 if journal.belongs_to(store.directory):

@@ -313,7 +313,7 @@ def journal(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
         f"{found.median('with', 'seconds') * 1e3:.1f} ms",
         unit="x",
     )
-    amount = {"sessions": 500, "megabytes": max(2, int(50 * sizes.share))}
+    amount = {"sessions": 500, "megabytes": max(2, int(10 * sizes.share))}
     found = rounds.run("journal.recovery", {OURS: amount})
     yield Row("recovery of a crash journal, 500 sessions, MB/s", found.median(OURS, "mb"), "", decides=True)
 

@@ -19,7 +19,8 @@ _CRASH = """
 import os, sys
 from streaming_logger import Config, StreamingLogger
 directory, sessions, chunks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-config = Config(min_free_disk_mb=None, flush_interval_seconds=3600, crash_journal=True, crash_journal_mb=1024)
+room = {"max_buffer_mb": 256, "crash_journal_mb": 128}  # so much that it is not flushed early
+config = Config(min_free_disk_mb=None, flush_interval_seconds=3600, crash_journal=True, **room)
 logger = StreamingLogger(config, directory=directory)
 for number in range(chunks):
     for session in range(sessions):

@@ -277,8 +277,7 @@ def dead_journals(directory: Directory, refused: Callable[[str, str], None]) -> 
         path, fd = STORAGE / name, None
         try:
             fd = _opened(path)
-            # Other directories' are not locked even for a moment: who recovers them would take their owner for alive.
-            if fd is not None and _concerns(directory, path, fd) and _locked(path, fd):
+            if fd is not None and _is_to_recover(directory, path, fd):
                 yield DeadJournal(path, fd)
         except (JournalError, KeyError, ValueError, OSError) as error:
             refused(name, str(error) or repr(error))
@@ -351,19 +350,25 @@ def _opened(path: Path) -> int | None:
     return None
 
 
-def _concerns(directory: Directory, path: Path, fd: int) -> bool:
-    """Whether a recovery for this directory has to do with it; whether its owner lives is not asked."""
+def _is_to_recover(directory: Directory, path: Path, fd: int) -> bool:
+    """Whether it is this directory's, or orphaned, and its lock was free: it is taken then.
+
+    Others are not locked even for a moment: who recovers them would take their owner for alive. Raises what
+    `DeadJournal` raises; a journal of another version is no error while its owner lives.
+    """
     try:
         journal = DeadJournal(path, fd)
     except (JournalError, KeyError, ValueError):
-        return True  # who has its lock may say so
-    return journal.is_orphaned or journal.belongs_to(directory)
+        if _locked(path, fd, fcntl.LOCK_SH):  # shared: each logger may report it
+            raise
+        return False
+    return (journal.is_orphaned or journal.belongs_to(directory)) and _locked(path, fd, fcntl.LOCK_EX)
 
 
-def _locked(path: Path, fd: int) -> bool:
+def _locked(path: Path, fd: int, how: int) -> bool:
     """Takes its lock; false while its owner lives, or another process recovers it or has removed it."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
         return os.stat(path).st_ino == os.fstat(fd).st_ino
     except (BlockingIOError, FileNotFoundError):
         return False

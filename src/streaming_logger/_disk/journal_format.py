@@ -10,6 +10,7 @@ there is a record of that. So the flusher needs to note only which place in the 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -138,7 +139,7 @@ def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
     >>> session.text, session.written
     (b'one two', 0)
     """
-    sessions: dict[bytes, _Session] = {}
+    sessions: defaultdict[bytes, _Session] = defaultdict(_Session)
     for _, records, marks in sorted(filter(None, map(_numbered, halves))):
         claims = [(key[1:], _claim_of(key, value)) for key, value in marks if key[:1] == _CLAIM]
         claims.sort(key=lambda claim: claim[1].place, reverse=True)
@@ -148,10 +149,10 @@ def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
         for key, value in [*records, (b"", b"")]:
             while claims and (claims[-1][1].place <= position or not value):
                 claimer, claim = claims.pop()
-                text_at[claimer, claim.place] = sessions.setdefault(claimer, _Session()).length
+                text_at[claimer, claim.place] = sessions[claimer].length
             position += len(key) + len(value) + 2
             if key:
-                sessions.setdefault(key, _Session()).take(value)
+                sessions[key].take(value)
         _follow(marks, sessions, text_at)
     found = [session.result(key) for key, session in sessions.items()]
     return sorted(found, key=lambda session: session.written == len(session.text))
@@ -193,7 +194,7 @@ class _Session:
 
 
 def _follow(
-    marks: list[tuple[bytes, bytes]], sessions: dict[bytes, _Session], text_at: dict[tuple[bytes, int], int]
+    marks: list[tuple[bytes, bytes]], sessions: defaultdict[bytes, _Session], text_at: dict[tuple[bytes, int], int]
 ) -> None:
     """Takes in what the flusher noted, in its order."""
     claimed: dict[bytes, int] = {}
@@ -203,7 +204,7 @@ def _follow(
                 sessions[claimer].written, sessions[claimer].attempt = written, None
             claimed.clear()
             continue
-        session = sessions.setdefault(key, _Session())
+        session = sessions[key]
         if kind == _CLAIM:
             claim = _claim_of(kind + key, value)
             session.turns.add(claim.turn)

@@ -17,6 +17,7 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
+from streaming_logger._memory.journaled import JournaledTable, Write
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._memory.timed import TimedChunk
@@ -305,12 +306,14 @@ class StreamingLogger:
     @property
     def session_files(self) -> Mapping[str, Path]:
         """The file of each active session; a snapshot."""
-        return MappingProxyType({id_: self._directory / file_name_of(id_) for id_ in self._live.copy()})
+        live = self._engine.table.live.copy()
+        return MappingProxyType({id_: self._directory / file_name_of(id_) for id_ in live})
 
     @property
     def session_buffers(self) -> Mapping[str, list[str]]:
         """What each active session has not handed to the worker yet; a snapshot."""
-        return MappingProxyType({id_: session.text_buffered() for id_, session in self._live.copy().items()})
+        live = self._engine.table.live.copy()
+        return MappingProxyType({id_: session.text_buffered() for id_, session in live.items()})
 
     # -- inside ----------------------------------------------------------------------
 
@@ -322,9 +325,15 @@ class StreamingLogger:
     def _use(self, engine: Engine) -> None:
         # Closes at interpreter exit, and when this logger is garbage-collected.
         self._finalizer = weakref.finalize(self, engine.close)
-        self._live: dict[str, Session] = engine.table.live  # the hot path's one lookup
-        if engine.settings.config.record_timing:
-            self.write = self.append_chunk = self._write_slowly  # type: ignore[method-assign]
+        table, is_timed = engine.table, engine.settings.config.record_timing
+        self._live: dict[str, Session] = table.live  # the hot path's one lookup
+        if is_timed or isinstance(table, JournaledTable):
+            self._live = {}  # it finds nothing: a chunk needs more than a place in a list
+            if type(self).write is StreamingLogger.write:  # else a subclass calls that one, which is slower
+                write: Write = self._write_slowly
+                if GIL and not is_timed and isinstance(table, JournaledTable):
+                    write = table.writer(write, self._seal)
+                self.write = self.append_chunk = write  # type: ignore[method-assign, assignment]
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
     def _start_over(self) -> None:

@@ -293,6 +293,31 @@ def completions(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
         )
 
 
+def journal(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    arguments = {"sessions": 100, "chunks": max(20_000, int(400_000 * sizes.share))}
+    found = rounds.run("journal.single", {"with": arguments, "without": arguments})
+    for figure, limit in (("p50", 4.0), ("p99.9", 2.0)):
+        yield Row(
+            f"{figure} of write() with the crash journal, against without",
+            found.ratio("with", "without", figure),
+            f"{found.median('with', figure):,.0f} ns against {found.median('without', figure):,.0f} ns",
+            limit,
+            unit="x",
+            decides=True,
+        )
+    flushed = {"sessions": sizes.sessions, "times": 9}
+    found = rounds.run("journal.flush", {"with": flushed, "without": flushed})
+    yield Row(
+        f"flush of {sizes.sessions:,} dirty sessions with the crash journal, against without",
+        found.ratio("with", "without", "seconds"),
+        f"{found.median('with', 'seconds') * 1e3:.1f} ms",
+        unit="x",
+    )
+    amount = {"sessions": 500, "megabytes": max(2, int(10 * sizes.share))}
+    found = rounds.run("journal.recovery", {OURS: amount})
+    yield Row("recovery of a crash journal, 500 sessions, MB/s", found.median(OURS, "mb"), "", decides=True)
+
+
 def sizes_in_memory(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
     found = rounds.run(
         "files.memory",
@@ -331,6 +356,7 @@ SECTIONS: Mapping[str, Section] = {
     "sweeps": sweeps,
     "ls": looks,
     "completions": completions,
+    "journal": journal,
     "memory": sizes_in_memory,
     "import": imports,
 }

@@ -16,7 +16,16 @@ from streaming_logger import Config, ConfigError
 from streaming_logger._config.schema import SECTION, RadarConfig, describe, flattened, load, parse, value_of
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"enabled", "directory", "time_based_cleanup", "durability", "adopt", "record_timing", "radar.enabled"}
+OTHERS = {
+    "enabled",
+    "directory",
+    "time_based_cleanup",
+    "durability",
+    "adopt",
+    "record_timing",
+    "radar.enabled",
+    "crash_journal",
+}
 NUMBERS = [name for name, *_ in describe() if name not in OTHERS]
 HUGE = pytest.param(10**400, id="huge")  # no float is so large: math.isfinite raises
 MAY_BE_NULL = {name for name, _, meaning in describe() if "null =" in meaning}

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dis
 import fcntl
 import gc
+import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -287,15 +288,17 @@ def close_directories(place: Path) -> None:
                 os.close(int(name))
 
 
-def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str, k: int) -> str:
+def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str, k: int, journal: bool) -> str:
     """One life with one interruption at the k-th point; where that was, or "" when there are fewer."""
     place.mkdir()
     os.chdir(place)
-    Path("logging_config.json").write_text('{"streaming_logs": {"flush_interval_seconds": 60}}')
+    common = {"crash_journal": journal, "crash_journal_mb": 1}  # quick to make
+    section = {"flush_interval_seconds": 60, **common}
+    Path("logging_config.json").write_text(json.dumps({"streaming_logs": section}))
     threads = len(os.listdir("/proc/self/task"))
     settings: dict[Any, dict[str, Any]] = {seal_while_full: {"max_buffer_mb": 0.003}}
     settings[seal_with_times] = {"record_timing": True}
-    life = Life(place, **settings.get(scenario, {}))
+    life = Life(place, **common, **settings.get(scenario, {}))
     steps = scenario(life)
     next(steps)
     injector = Injector(k, lambda: life.call_back(action), action == "raise")
@@ -327,10 +330,12 @@ def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str
     return injector.where
 
 
-def every_kth(place: Path, scenario: Callable[[Life], Iterator[None]], action: str, step: int) -> int:
-    """Runs for each `step`-th k until a life runs through; how many were interrupted."""
+def every_kth(
+    place: Path, scenario: Callable[[Life], Iterator[None]], action: str, step: int, journals: Sequence[bool]
+) -> int:
+    """Runs for each `step`-th k until a life runs through; how many were interrupted. `journals` take turns."""
     for tried, k in enumerate(range(1 + ACTIONS.index(action) % step, MANY, step)):
-        if not one_run(place / f"{k}", scenario, action, k):
+        if not one_run(place / f"{k}", scenario, action, k, journals[tried % len(journals)]):
             return tried
     raise AssertionError(f"{scenario.__name__} has more than {MANY} points")
 
@@ -339,15 +344,18 @@ def every_kth(place: Path, scenario: Callable[[Life], Iterator[None]], action: s
 def test_interruption_at_sampled_points(
     tmp_path: Path, scenario: Callable[[Life], Iterator[None]], action: str
 ) -> None:
-    """Nothing lost, nothing doubled, no lock held, one worker."""
-    assert every_kth(tmp_path, scenario, action, 11)
+    """Nothing lost, nothing doubled, no lock held, one worker; with the crash journal and without."""
+    assert every_kth(tmp_path, scenario, action, 11, (False, True))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("journal", [False, True], ids=["without", "with the crash journal"])
 @pytest.mark.parametrize(("scenario", "action"), CASES)
-def test_interruption_at_every_point(tmp_path: Path, scenario: Callable[[Life], Iterator[None]], action: str) -> None:
+def test_interruption_at_every_point(
+    tmp_path: Path, scenario: Callable[[Life], Iterator[None]], action: str, journal: bool
+) -> None:
     """The same, at each one."""
-    tried = every_kth(tmp_path, scenario, action, 1)
-    print(f"figures {scenario.__name__}, {action}: {tried} points, 0 lost")
+    tried = every_kth(tmp_path, scenario, action, 1, (journal,))
+    print(f"figures {scenario.__name__}, {action}{', crash journal' if journal else ''}: {tried} points, 0 lost")
     assert tried

@@ -10,8 +10,9 @@ from streaming_logger._base.sync import Guard
 
 __all__ = ["FULL", "Counters", "Health", "Outcome", "Stats", "SweepReport"]
 
-#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end.
-Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned"]
+#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end;
+#: "crashed": its process died, and its crash journal was recovered.
+Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned", "crashed"]
 
 #: Why text is dropped that finds no memory.
 FULL = "buffer full"
@@ -73,6 +74,12 @@ class Stats:
     """Loops that the radar found in streams."""
     stalls: int = 0
     """Times an active session got no text for `stall_seconds`."""
+    chunks_unjournaled: int = 0
+    """Chunks that found no room in the crash journal."""
+    sessions_recovered: int = 0
+    """Sessions of dead processes whose crash journal this process recovered."""
+    bytes_recovered: int = 0
+    """Their text that only the journal had."""
     sweeps: int = 0
     sweep_errors: int = 0
     deleted_files: Mapping[str, int] = field(default_factory=dict)

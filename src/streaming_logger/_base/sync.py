@@ -11,6 +11,7 @@ All locks of the library, in the order in which they are taken:
 | sweep lock | `_sweep/sweeper.py` | one process that sweeps (flock) | the scan plan; that one process sweeps |
 | session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
 | owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
+| crash journal | `_disk/recovery.py` | its process for life; who recovers it (flock) | that one recovers it |
 | ledger file | `_disk/ledger.py` | who renames it at its limit (flock) | its rotation |
 
 A caller never waits for a lock that the worker holds over I/O: it waits for an event, for a

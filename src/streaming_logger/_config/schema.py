@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from streaming_logger._base.errors import ConfigError, Problem
 
@@ -32,7 +32,7 @@ __all__ = [
 SECTION = "streaming_logs"
 ENVIRONMENT_PREFIX = "STREAMING_LOGS_"
 
-_NUMBER, _SWITCH, _TEXT, _CHOICE = "number", "switch", "text", "choice"
+_NUMBER, _SWITCH, _AUTO, _TEXT, _CHOICE = "number", "switch", "auto or switch", "text", "choice"
 
 
 def _number(default: float | None, low: float, high: float, doc: str, *, null: str = "", whole: bool = False) -> Any:
@@ -134,6 +134,12 @@ class Config:
         "none",
         "completed",
     )
+    crash_journal: bool | Literal["auto"] = _setting(
+        False,
+        _AUTO,
+        "true: text not yet in its file outlives the process, in /dev/shm; auto: where that is; at the next start",
+    )
+    crash_journal_mb: float = _number(16, 1, 100_000, "its size in memory; takes effect at the next start")
     adopt: bool = _setting(False, _SWITCH, "true: sweep *.log files in a directory that this library did not create")
 
     def __post_init__(self) -> None:
@@ -329,6 +335,8 @@ def _check(key: object, label: str, value: object) -> Problem | None:
     kind = rules["kind"]
     if kind == _SWITCH:
         good, rule = isinstance(value, bool), "must be true or false"
+    elif kind == _AUTO:
+        good, rule = isinstance(value, bool) or value == "auto", "must be true, false or auto"
     elif kind == _CHOICE:
         good, rule = value in rules["choices"], "must be one of " + ", ".join(rules["choices"])
         if not good:

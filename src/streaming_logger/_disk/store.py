@@ -172,7 +172,7 @@ class Store:
         """Gives the lock back: from here on the file counts as completed."""
         self.directory.close_file(file.fd)
 
-    def mark(self, file: OpenFile, outcome: str) -> None:
+    def mark(self, file: OpenFile | Claim, outcome: str) -> None:
         """Stores a failed session's outcome with its file, where the file system supports it."""
         with contextlib.suppress(OSError, AttributeError):
             os.setxattr(file.fd, _OUTCOME, outcome.encode("utf-8", "backslashreplace"))
@@ -186,7 +186,7 @@ class Store:
 
     def size(self, file: OpenFile) -> int:
         """Bytes in the file, whoever wrote them."""
-        return os.fstat(file.fd).st_size
+        return os.lseek(file.fd, 0, os.SEEK_END)  # half the time of fstat
 
     def cut(self, name: str, file: OpenFile, limit: int) -> Cut | None:
         """Cuts the middle out of an open file that is longer than `limit` bytes; see `cut`.

@@ -13,7 +13,17 @@ from typing import NamedTuple
 
 from streaming_logger._disk.names import SUFFIX
 
-__all__ = ["TIMING_SUFFIX", "Timing", "cut_out", "format_line", "log_name_of", "merged", "parse", "timing_name_of"]
+__all__ = [
+    "TIMING_SUFFIX",
+    "Timing",
+    "completed",
+    "cut_out",
+    "format_line",
+    "log_name_of",
+    "merged",
+    "parse",
+    "timing_name_of",
+]
 
 TIMING_SUFFIX = ".timing"
 
@@ -84,6 +94,16 @@ def merged(lines: bytes) -> bytes:
     whole, end, rest = lines.rpartition(b"\n")
     timing = parse(line + end for line in whole.split(b"\n"))
     return format_line(sum(timing.delays), sum(timing.sizes)) + rest if timing.sizes else lines
+
+
+def completed(lines: bytes, size: int) -> bytes:
+    r"""The lines of a log that is so long, with one for what they lack: text of which no time is known.
+
+    >>> completed(b"0.250000 12\n0.03", 20)
+    b'0.250000 12\n0.03\n0.000000 8\n'
+    """
+    missing = size - sum(parse(lines.splitlines(keepends=True)).sizes)
+    return lines if missing <= 0 else lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + format_line(0.0, missing)
 
 
 def cut_out(lines: bytes, start: int, end: int, marker: int) -> bytes:

@@ -13,7 +13,9 @@ from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
 from streaming_logger._context import Context
+from streaming_logger._disk.journal_file import is_available
 from streaming_logger._disk.owner import Owners
+from streaming_logger._memory.journaled import JournaledTable
 from streaming_logger._memory.session import Completion
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime import process
@@ -51,7 +53,8 @@ class Engine:
         self.radar = Radar(context)
         for observer in (self.radar, Stalls(context)):
             context.events.observers.add(observer)
-        self.table = SessionTable(context, self._on_high_water)
+        journaled = is_available() and self.settings.config.crash_journal
+        self.table = (JournaledTable if journaled else SessionTable)(context, self._on_high_water)
         self.flusher = Flusher(
             context,
             self.table,
@@ -86,6 +89,9 @@ class Engine:
         else:
             self._warn()
             write_copy(config, self.directory)
+            self.sweeper.crashes.recover_all()
+            if isinstance(self.table, JournaledTable):
+                self.table.journal.start()
 
     def begin(self, session_id: str) -> None:
         """A session without text yet: how it ends is known, even if its first chunk never comes."""
@@ -140,6 +146,8 @@ class Engine:
         def job() -> None:
             self.flusher.release()
             self.context.owner.close()
+            if isinstance(self.table, JournaledTable):
+                self.table.journal.close()
             self.directory.close()
 
         answered = self._run_on_worker(job)
@@ -185,6 +193,8 @@ class Engine:
         """After a fork, in the child: a new engine. The parent writes what was buffered, and keeps its locks."""
         closed, self.closed = self.closed, True
         self.directory.forget_in_child()
+        if isinstance(self.table, JournaledTable):
+            self.table.journal.forget_in_child()
         self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds
         engine = Engine(self.context.renewed(), autostart=self.worker.autostart)
         engine.closed = closed

@@ -24,6 +24,7 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
+from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import Policy, oldest_first, shortfall
 
 __all__ = ["Sweeper"]
@@ -62,6 +63,7 @@ class Sweeper:
         self._clock = context.clock
         self._events = context.events
         self._guard = StepGuard(context.clock)
+        self.crashes = Crashes(context)
         # Only the holder of the sweep lock touches it.
         self._plan: ScanPlan | None = None
 
@@ -98,6 +100,7 @@ class Sweeper:
         skipped = self._why_not()
         if not skipped:
             try:
+                yield from self.crashes.recover()
                 low_space = policy is None and self._may_need_space()
                 if plan is None or low_space or not self._holds(plan, sweep_pass.policy):
                     yield from sweep_pass.scan(keep_rest=low_space)

@@ -14,6 +14,7 @@ from streaming_logger._context import Context
 from streaming_logger._disk.store import BusyError, ForeignFileError
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
+from streaming_logger._write.appends import appends_of
 from streaming_logger._write.cap import Cap
 from streaming_logger._write.open_files import OpenFiles
 from streaming_logger._write.timing import TimingFiles
@@ -32,10 +33,10 @@ class Drain:
         """Whether a file was locked by another process since this was last set to False."""
         self.total = 0
         """Bytes written so far."""
+        self.appends = appends_of(table, context.store)
         self._timing = TimingFiles(context) if context.settings.config.record_timing else None
         self._cap = Cap(context, self.files)
         self._table = table
-        self._store = context.store
         self._counters = context.counters
         self._clock = context.clock
         self._events = context.events
@@ -55,7 +56,7 @@ class Drain:
             if session and session.id not in held_back and (is_verified(session) or self._acquire(session))
         ]
         claimed, texts, counts = self._table.next_batches(dirty)
-        sizes = self._store.append_all([session.file for session in claimed], texts)
+        sizes = self.appends.append_all(claimed, texts)
         self._table.reconcile_all(claimed, texts, counts, sizes)
         for session, data, size in zip(claimed, texts, sizes, strict=True):
             if size:
@@ -79,11 +80,11 @@ class Drain:
 
     def drain(self, session: Session, *, verify: bool = False) -> bool:
         """Writes all that waits; False when a fault left something."""
-        table, store = self._table, self._store
+        table = self._table
         try:
-            file = self.files.acquire(session, verify=verify)
+            self.files.acquire(session, verify=verify)
             while batch := table.next_batch(session):
-                size = store.append(file, batch)
+                size = self.appends.append(session, batch)
                 table.reconcile(session, batch, size)
                 session.written += size
                 self.total += size
@@ -113,6 +114,7 @@ class Drain:
 
     def finish(self, session: Session) -> None:
         """The turn's text is in its file, which is still open."""
+        self.appends.finish(session)
         self._cap.forget(session.id)
         if self._timing is not None:
             self._timing.finish(session)

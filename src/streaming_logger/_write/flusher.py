@@ -73,6 +73,7 @@ class Flusher:
         written_before = self._drain.total
         busy_before, self._drain.met_busy = self._busy_attempts, False
         self.files.check_directory()
+        self._drain.appends.begin_flush(self.unfinished)
         # First the live sessions, then the ended turns: an older turn of a session that is live now
         # stands in the queue by then, so that its text is written first.
         sessions = list(self._table.live.values())
@@ -92,6 +93,7 @@ class Flusher:
         dirty = [session for session in self._table.live.copy().values() if session and session not in begun]
         self.complete_ended()
         yield from self._write(dirty, pause)
+        self._drain.appends.end_flush()
         self._busy_attempts = busy_before + 1 if self._drain.met_busy else 0
         self._report(flushes=1)
         if self._drain.total > written_before:

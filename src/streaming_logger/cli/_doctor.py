@@ -18,6 +18,7 @@ from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._events import read_events, whole
+from streaming_logger.cli._keep import recover
 from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import duration, one_line, size, wrapped
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
@@ -42,11 +43,13 @@ class Finding:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    """It has none of its own."""
+    parser.add_argument("--recover", action="store_true", help="first recover what crash journals hold")
 
 
 def _doctor(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
+    if args.recover:
+        recover(target)
     # First: looking at the sessions removes what dead owners left.
     owners = _system.owners(target.directory)
     sessions = scan(target)

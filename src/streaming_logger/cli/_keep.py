@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from streaming_logger._base.errors import DirectoryError
@@ -13,6 +14,7 @@ from streaming_logger._base.stats import SweepReport
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import Directory
+from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import shortfall
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger.cli._target import Target, UsageError, find_target
@@ -20,7 +22,7 @@ from streaming_logger.cli._text import Column, duration, one_line, print_table, 
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
 
-__all__ = ["VERBS"]
+__all__ = ["VERBS", "recover"]
 
 
 # -- sweep ---------------------------------------------------------------------------
@@ -76,15 +78,31 @@ def _due_sessions(target: Target) -> list[tuple[Session, str]]:
 
 def _swept(target: Target) -> SweepReport:
     """One sweep, under the locks that a server's sweep takes."""
-    context = Context.make(Settings(target.config), target.path)
-    directory = context.store.directory
-    try:
-        directory.open()
+    with _opened(target) as context:
         return Sweeper(context).sweep_at_once()
+
+
+def recover(target: Target) -> None:
+    """Appends what the crash journals of dead processes hold to the session files, and says what that was."""
+    with _opened(target) as context:
+        Crashes(context).recover_all()
+        stats = context.counters.snapshot()
+    note(f"recovered {stats.sessions_recovered:,} sessions of crashed processes, {size(stats.bytes_recovered)} bytes")
+    if stats.sweep_errors:
+        note(f"{stats.sweep_errors:,} journals or sessions could not be recovered")
+
+
+@contextmanager
+def _opened(target: Target) -> Iterator[Context]:
+    """The directory as a server opens it. Raises `UsageError` where one would refuse it."""
+    context = Context.make(Settings(target.config), target.path)
+    try:
+        context.store.directory.open()
+        yield context
     except DirectoryError as refusal:
         raise UsageError(target.owner_hint() or str(refusal)) from refusal
     finally:
-        directory.close()
+        context.store.directory.close()
 
 
 def _summary(report: SweepReport) -> str:

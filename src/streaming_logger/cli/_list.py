@@ -7,7 +7,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -71,9 +71,17 @@ def _ls(args: Namespace) -> int:
     return OK
 
 
+def _remarks(session: Session) -> Iterator[str]:
+    yield one_line(session.state)
+    if session.loop:
+        yield "LOOP"
+    if session.recovered:
+        yield f"({size(session.recovered)} recovered)"
+
+
 def _row(session: Session) -> tuple[str, ...]:
     return (
-        one_line(session.state) + (" LOOP" if session.loop else ""),
+        " ".join(_remarks(session)),
         size(session.size),
         age(session.age),
         duration(session.idle),

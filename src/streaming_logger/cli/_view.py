@@ -65,6 +65,8 @@ class Session(NamedTuple):
     swept_by: str
     """The rule that will sweep it: retention, max_age; or why not: active, pinned, no rule, not ours."""
     mtime: float
+    recovered: int
+    """Bytes of it that came from crash journals."""
     loop: str
     """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
 
@@ -94,6 +96,7 @@ class Ends:
         # By file: the kind of the last loop in the turn that goes on, and in any turn.
         self._loops: dict[str, str] = {}
         self._looped: dict[str, str] = {}
+        self._recovered: dict[str, int] = {}
         self.since = 0.0 if managed else float("inf")
         """Of what ended before it knows nothing; infinite where no ledger is kept."""
         first = None
@@ -121,6 +124,10 @@ class Ends:
         """How the turn before ended."""
         return self._ends.get(name)
 
+    def recovered(self, name: str) -> int:
+        """Bytes of a file that a crash would have taken, but for the crash journal."""
+        return self._recovered.get(name, 0)
+
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "loop":
             name, kind = file_name_of(str(event.get("session"))), str(event.get("kind"))
@@ -136,11 +143,14 @@ class Ends:
             if end is not None and end.at <= at:
                 del self._ends[file]
                 self._looped.pop(file, None)
+                self._recovered.pop(file, None)
             return
         outcome, count = event.get("outcome"), event.get("bytes")
         if not isinstance(outcome, str) or not isinstance(count, int):
             return
         self._loops.pop(file, None)
+        if event["event"] == "crashed":
+            self._recovered[file] = self._recovered.get(file, 0) + count
         if end is None:
             self._ends[file] = End(at, outcome, count)
         else:
@@ -234,6 +244,7 @@ def _session(
         swept_in=swept_in,
         swept_by=swept_by,
         mtime=mtime,
+        recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
     )
 

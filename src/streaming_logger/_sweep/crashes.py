@@ -1,0 +1,70 @@
+"""Sessions of dead processes: recovered from their crash journals, counted, and written down."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+from streaming_logger._context import Context
+from streaming_logger._disk.recovery import CRASHED, recover
+
+__all__ = ["Crashes"]
+
+#: Sessions recovered in a slice.
+_SLICE = 64
+
+
+class Crashes:
+    """Recovers what dead processes left of one directory's sessions."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._failures: set[str] = set()
+
+    def recover(self) -> Iterator[float]:
+        """In slices: yields the seconds until the next one may begin. Never raises `OSError`."""
+        events, counters = self._context.events, self._context.counters
+        sessions: Counter[int] = Counter()
+        sizes: Counter[int] = Counter()
+        for count, found in enumerate(recover(self._context.store, self._failed), 1):
+            sessions[found.pid] += 1
+            sizes[found.pid] += found.saved
+            counters.add(sessions_recovered=1, bytes_recovered=found.saved)
+            events.emit(
+                CRASHED,
+                logging.DEBUG,
+                "crashed %s: %d bytes recovered",
+                found.name,
+                found.saved,
+                session=found.session_id,
+                file=found.name,
+                outcome=CRASHED,
+                bytes=found.saved,
+                reason=CRASHED,
+            )
+            if count % _SLICE == 0:
+                events.observers.batch()
+                yield 0.0
+        for pid, count in sessions.items():
+            events.log(
+                logging.WARNING,
+                "process %d died: %d sessions recovered, %d bytes",
+                pid,
+                count,
+                sizes[pid],
+                bytes=sizes[pid],
+            )
+        events.observers.batch()
+
+    def recover_all(self) -> None:
+        """All slices at once."""
+        for _ in self.recover():
+            pass
+
+    def _failed(self, name: str, why: str) -> None:
+        if name in self._failures:
+            return  # said; a journal that cannot be read stays so
+        self._failures.add(name)
+        self._context.counters.add(sweep_errors=1)
+        self._context.events.report(f"recovery {name}", "cannot recover %s: %s", name, why)

@@ -1,0 +1,405 @@
+"""What a crash journal's recovery does, and does not: killed itself, run twice, given damaged journals; a full ring."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from programs import OPEN, run
+
+from conftest import logs
+from streaming_logger import Config, StreamingLogger
+from streaming_logger._disk import journal_file
+from streaming_logger._disk.journal_file import STORAGE, is_available
+from streaming_logger._disk.timing import parse
+from streaming_logger.testing import ManualLogger
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="needs memory-backed storage in /dev/shm")
+
+
+def journals(place: Path) -> set[str]:
+    """The journals in memory of directories in this place: other tests have their own."""
+    found = set()
+    for path in STORAGE.glob("streaming_logger.*"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if f'"{place}/'.encode() in file.read(8192):
+                found.add(path.name)
+    return found
+
+
+# -- recovery ------------------------------------------------------------------------
+
+#: Six sessions: with text in both halves, with text in the file, with an append that was tried, untouched, complete.
+CRASH = """
+logger = open_logger(flush_interval_seconds=60, crash_journal=True, crash_journal_mb=1)
+logger.write("done", "whole")
+logger.complete_session("done")
+logger.write("idle", "in its file")
+for number in range(100):
+    for session in ("a", "b", "c"):
+        logger.write(session, f"{number}\\n")
+    if number == 30:
+        logger.flush()
+    if number == 60:
+        os.chmod(sys.argv[1] + "/b.log", 0o600)
+        logger.flush()
+logger.write("new", "never flushed")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+WANTED = {name: "".join(f"{number}\n" for number in range(100)) for name in "abc"}
+WANTED |= {"done": "whole", "idle": "in its file", "new": "never flushed"}
+
+#: Dies at the k-th step of a recovery; before it, or in the middle of an append.
+RECOVERS_AND_DIES = """
+from streaming_logger._disk.journal_file import DeadJournal
+from streaming_logger._disk.store import Store
+left = int(sys.argv[2])
+
+def dying(kind, name, half=False):
+    real = getattr(kind, name)
+    def step(self, *arguments):
+        global left
+        left -= 1
+        if left <= 0:
+            if half:
+                file, (block,) = arguments
+                real(self, file, [block[:len(block) // 2]])
+            os._exit(9)
+        return real(self, *arguments)
+    setattr(kind, name, step)
+
+dying(Store, "append", half=sys.argv[3] == "half")
+for name in ("note", "mark_done", "remove"):
+    dying(DeadJournal, name)
+open_logger()
+"""
+
+
+def crashed(directory: Path, code: str = CRASH) -> None:
+    """A process that was killed, and what it left."""
+    status, _, errors = run(code, directory)
+    assert status == -signal.SIGKILL, errors
+    assert len(journals(directory.parent)) == 1
+
+
+def recovered(directory: Path, **settings: object) -> StreamingLogger:
+    """A logger that has just recovered what was left in its directory; closed."""
+    with StreamingLogger(Config(min_free_disk_mb=None, **settings), directory=directory) as logger:  # type: ignore[arg-type]
+        return logger
+
+
+def test_recovered_sessions_say_so(tmp_path: Path) -> None:
+    """Their outcome is "crashed": in the ledger with the bytes saved, in the statistics, with the file; once."""
+    crashed(tmp_path / "logs")
+    stats = recovered(tmp_path / "logs").stats()
+    assert logs(tmp_path / "logs") == WANTED
+    saved = 3 * sum(len(f"{number}\n") for number in range(61, 100)) + len("never flushed")
+    assert (stats.sessions_recovered, stats.bytes_recovered) == (5, saved)
+    for name in WANTED:
+        outcome = b"crashed" if name != "done" else None
+        with contextlib.suppress(OSError):
+            assert os.getxattr(tmp_path / f"logs/{name}.log", "user.streaming_logger.outcome") == outcome
+    assert recovered(tmp_path / "logs").stats().sessions_recovered == 0
+    assert logs(tmp_path / "logs") == WANTED
+    assert journals(tmp_path) == set()
+
+
+@pytest.mark.parametrize("how", ["before", "half"])
+@pytest.mark.parametrize("each", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_recovery_killed_at_any_step_is_done_by_the_next(tmp_path: Path, how: str, each: int) -> None:
+    """Whatever step a recovery dies at, before it or half-way, again and again: each byte is there once."""
+    for k in range(1, 60, each):
+        directory = tmp_path / f"{k}/logs"
+        crashed(directory)
+        ended = [run(RECOVERS_AND_DIES, directory, str(at), how)[0] for at in (k, max(1, k // 2), 2)]
+        recovered(directory)
+        assert logs(directory) == WANTED, f"killed at step {k}"
+        if ended[0] == 0:
+            return
+    raise AssertionError("it never ends")
+
+
+def test_several_recoveries_at_once_do_it_once(tmp_path: Path) -> None:
+    """Four processes that start together, on one dead process's journal, three times."""
+    for turn in range(3):
+        directory = tmp_path / f"{turn}/logs"
+        crashed(directory)
+        code = OPEN + "open_logger().close()"
+        many = [subprocess.Popen([sys.executable, "-c", code, str(directory)]) for _ in range(4)]
+        assert [program.wait(30) for program in many] == [0] * 4
+        assert logs(directory) == WANTED
+
+
+def test_file_that_is_gone_or_was_continued_gets_what_is_missing(tmp_path: Path) -> None:
+    """Removed: the unwritten text makes a new one. Continued by another process: the text stands once, behind it."""
+    crashed(tmp_path / "logs")
+    (tmp_path / "logs/a.log").unlink()
+    (tmp_path / "logs/idle.log").unlink()
+    with (tmp_path / "logs/b.log").open("a") as file:
+        file.write("<continued>")
+    recovered(tmp_path / "logs")
+    unwritten = "".join(f"{number}\n" for number in range(61, 100))
+    found = logs(tmp_path / "logs")
+    assert found["a"] == unwritten
+    assert found["b"] == WANTED["b"].removesuffix(unwritten) + "<continued>" + unwritten
+    assert "idle" not in found
+
+
+def test_sweep_recovers_what_crashed_meanwhile(tmp_path: Path, manual: Callable[..., ManualLogger]) -> None:
+    """A server that runs on recovers what another process left, at its next sweep."""
+    logger = manual(cleanup_interval_seconds=60, crash_journal=False)
+    crashed(tmp_path / "logs")
+    logger.advance(61)
+    assert logs(tmp_path / "logs") == WANTED
+    assert logger.stats().sessions_recovered == 5
+
+
+def test_doctor_recovers(tmp_path: Path) -> None:
+    """`doctor --recover` does it without a server, and `ls` says how much was saved."""
+    crashed(tmp_path / "logs")
+    command = [sys.executable, "-m", "streaming_logger"]
+    done = subprocess.run(
+        [*command, "doctor", "--recover", "--dir", "logs"], capture_output=True, text=True, check=False
+    )
+    assert "recovered 5 sessions" in done.stderr, done.stderr
+    assert logs(tmp_path / "logs") == WANTED
+    listing = subprocess.run([*command, "ls", "--dir", "logs"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"crashed \(13 recovered\) .* new", listing), listing
+
+
+def test_timing_file_covers_what_was_recovered(tmp_path: Path) -> None:
+    """With `record_timing` the lines of a recovered session's timing file add up to its log."""
+    crashed(tmp_path / "logs", CRASH.replace("crash_journal=True", "crash_journal=True, record_timing=True"))
+    recovered(tmp_path / "logs")
+    assert logs(tmp_path / "logs") == WANTED
+    for name in "abc":
+        timing = parse((tmp_path / f"logs/{name}.timing").read_bytes().splitlines(keepends=True))
+        assert sum(timing.sizes) == len(WANTED[name])
+
+
+def test_journal_of_a_deleted_directory_is_removed(tmp_path: Path) -> None:
+    """By any logger; one whose directory is still there stays."""
+    crashed(tmp_path / "a/gone")
+    crashed(tmp_path / "b/kept")
+    shutil.rmtree(tmp_path / "a/gone")
+    recovered(tmp_path / "other")
+    assert len(journals(tmp_path / "b")) == len(journals(tmp_path)) == 1
+    recovered(tmp_path / "b/kept")
+    assert logs(tmp_path / "b/kept") == WANTED
+    assert journals(tmp_path) == set()
+
+
+# -- what is not a whole journal of ours -----------------------------------------------
+
+
+def damage_header(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(40)
+        file.write(b"?")
+
+
+def other_version(path: Path) -> None:
+    text = path.read_bytes()[:4000].split(b"\n")[1].replace(b'"version": 1', b'"version": 2')
+    with path.open("r+b") as file:
+        file.write(b"streaming_logger journal\n%b\n%08x\n" % (text, zlib.crc32(text)))
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def foreign(path: Path) -> None:
+    path.write_bytes(b"somebody's notes")
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def symlink(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.away"))
+    path.symlink_to(path.with_name(f"{path.name}.away"))
+
+
+def hard_link(path: Path) -> None:
+    path.with_name(f"{path.name}.away").hardlink_to(path)
+
+
+@pytest.mark.parametrize("harm", [damage_header, other_version, shorten, foreign, open_to_others, symlink, hard_link])
+def test_journal_that_cannot_be_trusted_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None]
+) -> None:
+    """It is named in the log; the session files stay as they are, and the logger works."""
+    crashed(tmp_path / "logs")
+    was = logs(tmp_path / "logs")
+    (name,) = journals(tmp_path)
+    storage = tmp_path / "storage"  # else the loggers of other tests would report it, too
+    storage.mkdir()
+    journal = Path(shutil.move(STORAGE / name, storage))
+    monkeypatch.setattr(journal_file, "STORAGE", storage)
+    harm(journal)
+    logger = recovered(tmp_path / "logs")
+    assert logs(tmp_path / "logs") == was
+    assert logger.stats().sweep_errors == 1
+    assert f"cannot recover {name}: " in caplog.text
+    assert journal.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to give it to another user")
+def test_journal_of_another_user_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even by root; that is no error: many users may share the storage."""
+    crashed(tmp_path / "logs")
+    was = logs(tmp_path / "logs")
+    (name,) = journals(tmp_path)
+    os.chown(STORAGE / name, 12345, 12345)
+    recovered(tmp_path / "logs")
+    assert logs(tmp_path / "logs") == was
+    assert name not in caplog.text
+    (STORAGE / name).unlink()
+
+
+def test_torn_last_record_is_no_text(tmp_path: Path) -> None:
+    """What a kill tore, with a hole or without its end, is left out; all before it is recovered."""
+    crashed(tmp_path / "logs")
+    (name,) = journals(tmp_path)
+    data = bytearray((STORAGE / name).read_bytes())
+    end = data.rindex(b"new\0never flushed\0") + len(b"new\0never flushed\0")
+    torn = b"new\0to\xff\xffrn\0"
+    data[end : end + len(torn)] = torn
+    with (STORAGE / name).open("r+b") as file:
+        file.write(data)
+    recovered(tmp_path / "logs")
+    assert logs(tmp_path / "logs") == WANTED
+
+
+# -- the ring ------------------------------------------------------------------------
+
+
+def test_full_journal_blocks_nobody_and_is_counted(tmp_path: Path, manual: Callable[..., ManualLogger]) -> None:
+    """What finds no room is counted and logged; the next flush has it in the files, and the journal goes on."""
+    logger = manual(crash_journal=True, crash_journal_mb=1, flush_interval_seconds=2)
+    for number in range(30_000):
+        logger.write("s", f"{number:060}\n")
+    logger.advance(2)
+    logger.advance(2)
+    assert logger.stats().chunks_unjournaled > 0
+    unjournaled = logger.stats().chunks_unjournaled
+    logger.write("s", "after")
+    logger.advance(2)
+    assert logger.stats().chunks_unjournaled == unjournaled
+    assert logs(tmp_path / "logs")["s"] == "".join(f"{number:060}\n" for number in range(30_000)) + "after"
+
+
+FULL = """
+logger = open_logger(flush_interval_seconds=60, crash_journal=True, crash_journal_mb=1)
+with open(sys.argv[1] + "/s.log", "w") as foreign:
+    fcntl.flock(foreign, fcntl.LOCK_EX)  # nothing is written
+    for number in range(5000):
+        logger.write("s", f"{number:0100}\\n")
+        if number % 1000 == 0:
+            logger.write("t", f"{number}\\n")
+            logger.complete_session("t")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_full_journal_held_is_recovered(tmp_path: Path) -> None:
+    """The beginning of the text that waited; nothing that was written is there twice."""
+    crashed(tmp_path / "logs", "import fcntl" + FULL)
+    recovered(tmp_path / "logs")
+    found = logs(tmp_path / "logs")
+    whole = "".join(f"{number:0100}\n" for number in range(5000))
+    assert len(found["s"]) > 100_000
+    assert whole.startswith(found["s"])
+    assert found["t"] == "".join(f"{number}\n" for number in range(0, 5000, 1000))
+
+
+SMALL = """
+import logging
+logging.basicConfig(format="%(message)s")
+logger = open_logger(crash_journal=True, crash_journal_mb=1)
+for number in range(1000):
+    logger.write("s", f"{number}\\n")
+    logger.write(f"t{number}", "x")
+logger.close()
+assert not os.listdir("/dev/shm"), os.listdir("/dev/shm")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to mount a small /dev/shm")
+def test_storage_without_room_means_no_journal(tmp_path: Path) -> None:
+    """It is logged, once, and the logger works; nothing is left in the storage."""
+    mounted = 'mount -t tmpfs -o size=512k tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", OPEN + SMALL, tmp_path / "logs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a crash may lose the last flush interval: no crash journal of 1 MB") == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert logs(tmp_path / "logs")["s"] == "".join(f"{number}\n" for number in range(1000))
+
+
+FORKS = """
+logger = open_logger(flush_interval_seconds=60, crash_journal=True, crash_journal_mb=1)
+for number in range(100):
+    logger.write("parent", f"{number}\\n")
+time.sleep(0.3)
+pid = os.fork() if sys.argv[2] == "os" else ctypes.PyDLL(None).fork()
+if pid == 0:
+    for number in range(300):
+        logger.write("parent", "child\\n" if sys.argv[2] == "os" else "")
+        logger.write(f"child", f"{number}\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+os.waitpid(pid, 0)
+for number in range(100, 200):
+    logger.write("parent", f"{number}\\n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("fork", ["os", "libc"])
+def test_forked_child_has_a_journal_of_its_own(tmp_path: Path, fork: str) -> None:
+    """Parent and child are killed: what either wrote is there once, also where Python did not see the fork."""
+    status, _, errors = run(FORKS, tmp_path / "logs", fork)
+    assert status == -signal.SIGKILL, errors
+    assert len(journals(tmp_path)) == 2
+    recovered(tmp_path / "logs")
+    found = logs(tmp_path / "logs")
+    assert found["child"] == "".join(f"{number}\n" for number in range(300))
+    own = [line for line in found["parent"].splitlines() if line != "child"]
+    assert own == [str(number) for number in range(200)]
+    assert found["parent"].count("child\n") == (300 if fork == "os" else 0)
+
+
+def test_without_the_setting_there_is_none(tmp_path: Path) -> None:
+    """`write` is the plain one then."""
+    with StreamingLogger(Config(crash_journal=False), directory=tmp_path / "logs") as logger:
+        logger.write("s", "x")
+        assert journals(tmp_path) == set()
+        assert "write" not in vars(logger)
+
+
+def test_subclass_that_overrides_write_is_journaled_too(tmp_path: Path) -> None:
+    """Its own `write` is called, and the library's by `super()`, with the journal."""
+    code = """
+class Own(StreamingLogger):
+    def write(self, session_id, chunk):
+        super().write(session_id, chunk and chunk.upper())
+
+logger = Own(Config(min_free_disk_mb=None, crash_journal=True, flush_interval_seconds=60), directory=sys.argv[1])
+for number in range(100):
+    logger.write("s", "abc")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    crashed(tmp_path / "logs", code)
+    recovered(tmp_path / "logs")
+    assert logs(tmp_path / "logs") == {"s": 100 * "ABC"}

@@ -245,6 +245,10 @@ class Engine:
     def _warn(self) -> None:
         """Logs what an operator should know about the directory."""
         path = self.directory.path
+        if self.settings.config.crash_journal is True and not isinstance(self.table, JournaledTable):
+            self.events.log(
+                logging.ERROR, "a crash may lose the last flush interval: %s", "this system has no storage in memory"
+            )
         if self.directory.managed and (text := self._other_settings()):
             self.events.log(
                 logging.WARNING,

@@ -26,8 +26,20 @@ MAY_IMPORT = {
     "_write": {"_base", "_disk", "_context", "_memory"},
     "_sweep": {"_base", "_disk", "_config", "_context"},
     "_watch": {"_base", "_config", "_events", "_context"},
-    "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep", "_watch"},
-    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch"},
+    "_archive": {"_base", "_disk", "_events", "_config", "_sweep", "_context"},
+    "_runtime": {
+        "_base",
+        "_disk",
+        "_events",
+        "_config",
+        "_context",
+        "_memory",
+        "_write",
+        "_sweep",
+        "_watch",
+        "_archive",
+    },
+    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch", "_archive"},
     "integrations": {"_base", "_text", "_logger", "_stream_log", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.

@@ -187,6 +187,8 @@ class SweepPass:
         self._clock = context.clock
         self._events = context.events
         self.policy = policy
+        self._settings = context.settings
+        self._counters = context.counters
         self._owners = Owners(context.store.directory)
         self._files: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
@@ -302,14 +304,19 @@ class SweepPass:
         if session is None or entry.pinned:
             return False
 
+        is_archived = True
+
         def due(claim: Claim) -> bool:
+            nonlocal is_archived
             age = self._clock.wall() - claim.found.st_mtime
             if claim.found.st_mtime != entry.mtime and self.policy.reason(age) is None:
                 return False  # written to since the scan
             # failed_retention_minutes delays the retention, not max_session_age_hours or an emergency.
-            if reason == "retention" and self.policy.reason(age, failed=True) is None:
-                return self._store.outcome(claim.fd) is None
-            return True
+            kept_if_failed = reason == "retention" and self.policy.reason(age, failed=True) is None
+            if kept_if_failed and self._store.outcome(claim.fd) is not None:
+                return False
+            is_archived = self._is_archived(claim)
+            return is_archived or reason != "retention"  # the same holds for the archive
 
         try:
             result, size = self._store.delete_if(entry.name, due, self._owners)
@@ -322,6 +329,7 @@ class SweepPass:
             return False
         self._files[reason] += 1
         self._bytes[reason] += size
+        self._counters.add(deleted_unarchived=not is_archived)
         self._events.emit(
             "deleted",
             logging.DEBUG,
@@ -333,5 +341,13 @@ class SweepPass:
             bytes=size,
             age=round(self._clock.wall() - entry.mtime, 3),
             reason=reason,
+            **({} if is_archived else {"archived": False}),
         )
         return True
+
+    def _is_archived(self, claim: Claim) -> bool:
+        """Whether the archive is done with it; true where there is none."""
+        if self._settings.config.archive.url is None:
+            return True
+        mark = self._store.marks.read(claim.name)
+        return mark is not None and mark.covers(claim.found)

@@ -56,15 +56,17 @@ class JournalError(Exception):
 class JournalFile:
     """A live process's journal. Its lock is free as soon as the process is dead, exec'ed, or has closed it."""
 
+    _path: Path | None = None
+    _fd = -1
+    _mappings: tuple[mmap.mmap, ...] = ()
+
     def __init__(self, directory: Directory, size: int) -> None:
         """Makes one of about so many bytes. Raises `JournalError`, or the directory's `OSError`; leaves nothing."""
         os.stat(directory.path)
         half = (size - _MARKS_AT) // 2
         self._layout = _Layout.of(half // _MARKS_SHARE, half - half // _MARKS_SHARE)
-        self._open: list[mmap.mmap] = []
-        self._fd = -1
         try:
-            self._path, self._fd = _created()
+            self._create()
             os.posix_fallocate(self._fd, 0, self._layout.size)
             control = self._mapped(0, self._layout.records_at(0))
             records = [self._mapped(self._layout.records_at(half), self._layout.records) for half in (0, 1)]
@@ -91,23 +93,41 @@ class JournalFile:
 
     def close(self) -> None:
         """Gives it up as it is: whoever looks next recovers what it holds."""
-        for mapping in self._open:
+        self._path = None
+        mappings, self._mappings = self._mappings, ()
+        for mapping in mappings:
             mapping.close()
-        self._open.clear()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def remove(self) -> None:
         """Nothing in it is needed any more."""
-        if self._fd >= 0:
+        path, self._path = self._path, None
+        if path is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._path)
+                os.unlink(path)
         self.close()
 
+    def __del__(self) -> None:
+        self.close()  # an exception of a signal handler came before anyone had it
+
+    def _create(self) -> None:
+        """A new file, locked before anyone can take it for a dead process's."""
+        while True:
+            path = self._path = STORAGE / f"streaming_logger.{os.getpid()}-{os.urandom(4).hex()}"
+            fd = self._fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchmod(fd, 0o600)  # umask 0777 made it 0000
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(fd).st_nlink:
+                    return
+            self._fd = -1
+            os.close(fd)  # another process looked at it between its creation and its lock, and removes it
+
     def _mapped(self, start: int, size: int) -> mmap.mmap:
-        self._open.append(mmap.mmap(self._fd, size, offset=start))
-        return self._open[-1]
+        self._mappings += (mmap.mmap(self._fd, size, offset=start),)
+        return self._mappings[-1]
 
 
 class _Half:
@@ -308,25 +328,6 @@ def make_fork_flag() -> mmap.mmap:
     flag.madvise(_MADV_WIPEONFORK)
     flag[0] = 1
     return flag
-
-
-def _created() -> tuple[Path, int]:
-    """A new file, locked before anyone can take it for a dead process's."""
-    while True:
-        path = STORAGE / f"streaming_logger.{os.getpid()}-{os.urandom(4).hex()}"
-        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.fchmod(fd, 0o600)  # umask 0777 made it 0000
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:
-                return path, fd
-        except BlockingIOError:
-            pass
-        except BaseException:
-            os.unlink(path)
-            os.close(fd)
-            raise
-        os.close(fd)  # another process looked at it between its creation and its lock, and removes it
 
 
 def _opened(path: Path) -> int | None:

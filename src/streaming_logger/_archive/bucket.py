@@ -133,6 +133,8 @@ class Bucket:
         """What is in a folder, or only what follows the key `after`, in the order of keys; page by page."""
         with _Failures(prefix):
             pages = iter(self._api.list(self._store, prefix, offset=after, chunk_size=_PAGE))
+            if self._is_local:  # a file system has no order
+                pages = iter([sorted((found for page in pages for found in page), key=lambda found: found["path"])])
         while True:
             self.requests += 1
             with _Failures(prefix):

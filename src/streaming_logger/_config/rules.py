@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
-from urllib.parse import urlsplit
 
 from streaming_logger._base.errors import Problem
 
@@ -75,6 +74,8 @@ def check(rules: Mapping[str, Any], label: str, value: object) -> Problem | None
 
 
 def _is_url(value: str, schemes: Iterable[str]) -> bool:
+    from urllib.parse import urlsplit  # only for who has set one
+
     try:
         parts = urlsplit(value)
     except ValueError:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from replay_server import ReplayServer, replaying
+from s3_server import Proxy, proxied, running_moto
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
@@ -79,6 +80,22 @@ def replay() -> Iterator[ReplayServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def moto() -> Iterator[int]:
+    """The port of an S3 server in a process of its own."""
+    with running_moto() as port:
+        yield port
+
+
+@pytest.fixture
+def s3(moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A way to that server that counts requests and does harm; the archive's environment leads there."""
+    with proxied(moto) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
 def logs(directory: Path) -> dict[str, str]:
     """The session files of a directory, by name without suffix."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(directory.glob("*.log"))}
@@ -120,6 +137,6 @@ def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     before = _descriptors()
     yield
     _collect_garbage()
-    threads = [thread.name for thread in threading.enumerate() if thread.name == "streaming_logger"]
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("streaming_logger")]
     assert threads == [], "a test left a worker behind"
     assert _descriptors() - before == set(), "a test left a descriptor behind"

@@ -18,8 +18,6 @@ from streaming_logger._disk.directory import PRIVATE
 
 __all__ = ["Passes"]
 
-#: Between passes; after a failure twice as long each time, up to the limit.
-_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 300.0
 
 
@@ -103,14 +101,14 @@ class Passes:
             self._failures += 1
             context.counters.add(upload_errors=1)
             context.events.report("archive", "cannot archive to %s: %s", self._url, error)
-            longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**self._failures)
+            longest = min(_LONGEST_PAUSE_SECONDS, context.timeouts.upload_pause * 2**self._failures)
             return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
         finally:
             if fd is not None:
                 context.store.directory.close_file(fd)
         self._failures = 0
         context.events.clear("archive", "uploads to %s work again", self._url)
-        return _PAUSE_SECONDS
+        return context.timeouts.upload_pause
 
     def _uploader_now(self) -> Uploader:
         """The uploader for the settings in force. Raises `ArchiveError`."""

@@ -72,6 +72,7 @@ class Marks:
 
     def names(self) -> set[str]:
         """Of all marks. Raises `OSError`."""
+        self._in_use = True
         try:
             return self._directory.names(_FOLDER)
         except FileNotFoundError:

@@ -307,7 +307,7 @@ class SweepPass:
         is_archived = True
 
         def due(claim: Claim) -> bool:
-            nonlocal is_archived
+            nonlocal is_archived, reason
             age = self._clock.wall() - claim.found.st_mtime
             if claim.found.st_mtime != entry.mtime and self.policy.reason(age) is None:
                 return False  # written to since the scan
@@ -316,7 +316,11 @@ class SweepPass:
             if kept_if_failed and self._store.outcome(claim.fd) is not None:
                 return False
             is_archived = self._is_archived(claim)
-            return is_archived or reason != "retention"  # the same holds for the archive
+            if not is_archived and reason == "retention":  # the archive delays the same rule, and no other
+                if self.policy.max_age is None or age <= self.policy.max_age:
+                    return False
+                reason = "max_age"
+            return True
 
         try:
             result, size = self._store.delete_if(entry.name, due, self._owners)

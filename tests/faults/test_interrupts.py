@@ -61,10 +61,12 @@ class Injector:
         self._before: dict[FrameType, str] = {}
 
     def __enter__(self) -> None:
+        gc.disable()  # else the finalizer of an earlier life's logger may be what is interrupted
         sys.settrace(self.trace)
 
     def __exit__(self, *exc: object) -> None:
         sys.settrace(None)
+        gc.enable()
 
     def trace(self, frame: FrameType, event: str, arg: object) -> Any:
         if self.where or not frame.f_code.co_filename.startswith(PACKAGE):

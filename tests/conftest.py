@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -105,6 +106,14 @@ def make_old(path: Path, seconds: float) -> None:
     """Sets a file's mtime so far back."""
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Looks again and again: what is awaited happens on another thread, or in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.01)
 
 
 def _descriptors() -> set[str]:

@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["BUCKET", "ENVIRONMENT", "Proxy", "proxied", "running_moto"]
+__all__ = ["BUCKET", "ENVIRONMENT", "Proxy", "proxied", "proxied_objects", "running_moto"]
 
 BUCKET = "logs"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
@@ -53,6 +54,9 @@ def running_moto() -> Iterator[int]:
             program.kill()
 
 
+Answer = tuple[int, list[tuple[str, str]], bytes]
+
+
 class Proxy(ThreadingHTTPServer):
     """Before a server; `requests` are (method, key) of all that came."""
 
@@ -77,6 +81,16 @@ class Proxy(ThreadingHTTPServer):
     def count(self, method: str, part: str = "") -> int:
         return sum(found == method and part in key for found, key in self.requests)
 
+    def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """What the server behind says."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.behind, timeout=30)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients leave in the middle: they are killed here."""
 
@@ -84,7 +98,12 @@ class Proxy(ThreadingHTTPServer):
 @contextlib.contextmanager
 def proxied(port: int) -> Iterator[Proxy]:
     """A proxy before the server at that port."""
-    server = Proxy(port)
+    with _serving(Proxy(port)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _serving(server: Proxy) -> Iterator[Proxy]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -94,6 +113,52 @@ def proxied(port: int) -> Iterator[Proxy]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Objects(Proxy):
+    """ListObjectsV2 and GET over keys in memory."""
+
+    def __init__(self, keys: list[str], content: Callable[[str], bytes]) -> None:
+        super().__init__(0)
+        self._keys = keys
+        self._content = content
+
+    def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        address = urlsplit(path)
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        if "list-type" not in query:
+            return 200, _HEADERS, self._content(unquote(address.path))
+        prefix, after = query.get("prefix", ""), query.get("continuation-token") or query.get("start-after", "")
+        contents, folders = [], []
+        at = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
+        while at < len(self._keys) and len(contents) + len(folders) < _PAGE and self._keys[at].startswith(prefix):
+            key = self._keys[at]
+            rest, delimiter, _ = key.removeprefix(prefix).partition("/")
+            if delimiter and query.get("delimiter"):
+                folders.append(f"{prefix}{rest}/")
+                at = bisect_left(self._keys, f"{prefix}{rest}0")  # "0" follows "/"
+            else:
+                contents.append(key)
+                at += 1
+        more = at < len(self._keys) and self._keys[at].startswith(prefix)
+        text = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        text += f"<NextContinuationToken>{self._keys[at - 1]}</NextContinuationToken>" * more
+        text += "".join(f"<Contents><Key>{key}</Key>{_OBJECT}</Contents>" for key in contents)
+        text += "".join(f"<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>" for folder in folders)
+        return 200, _HEADERS, f"<ListBucketResult>{text}</ListBucketResult>".encode()
+
+
+_PAGE = 1000
+_MODIFIED = "Wed, 25 Nov 2026 00:00:00 GMT"
+_HEADERS = [("content-type", "application/xml"), ("last-modified", _MODIFIED), ("etag", '"x"')]
+_OBJECT = "<Size>1</Size><LastModified>2026-11-25T00:00:00Z</LastModified><ETag>x</ETag>"
+
+
+@contextlib.contextmanager
+def proxied_objects(keys: list[str], content: Callable[[str], bytes]) -> Iterator[Proxy]:
+    """A store that is simulated: it lists so many keys, which are sorted, as S3 does, and makes up what is in them."""
+    with _serving(_Objects(keys, content)) as server:
+        yield server
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,13 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = f"<Error><Code>Harm</Code><Message>status {harm}</Message></Error>".encode()
             self._answer(int(harm), [("content-type", "application/xml")], text)
             return
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
-        try:
-            connection.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = connection.getresponse()
-            self._answer(answer.status, answer.getheaders(), answer.read())
-        finally:
-            connection.close()
+        self._answer(*self.server.answer(self.command, self.path, body, dict(self.headers.items())))
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from conftest import logs, make_old
-from streaming_logger import StreamingLogger
+from conftest import logs, make_old, wait_until
+from streaming_logger import ArchiveConfig, StreamingLogger
 from streaming_logger._archive.record import Record
-from streaming_logger._config.schema import ArchiveConfig
 from streaming_logger._context import Timeouts
 from streaming_logger._disk.ledger import LedgerTail
 
@@ -41,13 +38,6 @@ def logger(live: Callable[..., StreamingLogger], tmp_path: Path) -> Callable[...
 def stream(logger: StreamingLogger, session: str, text: str = "text ö\n", outcome: Any = "completed") -> None:
     logger.write(session, text)
     logger.complete_session(session, outcome=outcome)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        threading.Event().wait(0.01)
 
 
 def archived(tmp_path: Path) -> dict[str, str]:

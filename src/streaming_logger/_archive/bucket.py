@@ -135,14 +135,14 @@ class Bucket:
             pages = iter(self._api.list(self._store, prefix, offset=after, chunk_size=_PAGE))
             if self._is_local:  # a file system has no order
                 pages = iter([sorted((found for page in pages for found in page), key=lambda found: found["path"])])
+        self.requests += 1
         while True:
-            self.requests += 1
             with _Failures(prefix):
                 page = next(pages, None)
             if page is None:
-                self.requests -= 1  # the page before said that it was the last
                 return
             yield from (Found(found["path"], found["size"]) for found in page)
+            self.requests += len(page) == _PAGE  # else it was the last
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders in a folder."""

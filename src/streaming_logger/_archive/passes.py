@@ -98,9 +98,11 @@ class Passes:
         except ForkedError:
             raise
         except (ArchiveError, OSError) as error:
-            self._failures += 1
+            made_progress = self._uploader is not None and self._uploader.uploaded > 0
+            self._failures = 1 if made_progress else self._failures + 1
             context.counters.add(upload_errors=1)
-            context.events.report("archive", "cannot archive to %s: %s", self._url, error)
+            reason = str(error).removeprefix(f"{self._url}: ")
+            context.events.report("archive", "cannot archive to %s: %s", self._url, reason)
             longest = min(_LONGEST_PAUSE_SECONDS, context.timeouts.upload_pause * 2**self._failures)
             return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
         finally:

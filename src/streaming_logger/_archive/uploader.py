@@ -72,6 +72,9 @@ class Uploader:
         """Names of files that need nothing, by (mtime, size): their marks are not read again."""
         self._deferred: set[str] = set()
         """Files of which no end is known: it may be on its way to the ledger."""
+        self.uploaded = 0
+        """Sessions, in this pass."""
+        self._refusals: list[ArchiveError] = []
 
     @property
     def has_deferred(self) -> bool:
@@ -79,7 +82,9 @@ class Uploader:
         return bool(self._deferred)
 
     async def run(self) -> None:
-        """One pass. Raises `ArchiveError` when the store cannot be used, or the directory's `OSError`."""
+        """One pass. Raises `ArchiveError` when the store refused something, or the directory's `OSError`."""
+        self.uploaded = 0
+        self._refusals.clear()
         self._store.directory.open()
         self._history.refresh()
         done, self._done = self._done, {}
@@ -98,6 +103,8 @@ class Uploader:
                 self._store.marks.remove(name)
         self._deferred &= seen
         self._passes += 1
+        if self._refusals:
+            raise self._refusals[0]
 
     def _is_done(self, entry: Entry, done: dict[str, tuple[float, int]]) -> bool:
         state = (entry.mtime, entry.size)
@@ -115,7 +122,7 @@ class Uploader:
         return Policy.of(config).reason(self._context.clock.wall() - entry.mtime) is not None
 
     async def _upload_all(self, entries: list[Entry], owners: Owners) -> None:
-        """So many at once as the settings allow. The first refusal of the store ends the others, too."""
+        """So many at once as the settings allow."""
         left = iter(entries)
 
         async def work() -> None:
@@ -145,6 +152,10 @@ class Uploader:
                 self._store.directory.close_file(completed.fd)
         except (BusyError, FileNotFoundError, ForeignFileError):
             pass  # in use, gone, or no session's
+        except ArchiveError as error:
+            self._refusals.append(error)
+            if len(self._refusals) > self.uploaded + self._context.settings.config.archive.max_uploads:
+                raise  # the store is down: the rest waits for the next pass
         except OSError as error:
             self._failed(entry.name, error)
 
@@ -214,6 +225,7 @@ class Uploader:
         record = record.with_stored(stored, timing_key)
         await self._bucket.put(place.record_key, record.to_json())
         await self._bucket.put(place.index_key, b"")
+        self.uploaded += 1
         self._context.counters.add(uploads=1, uploaded_bytes=stored)
         mark = Mark.of(completed.found, place.date, place.host)
         self._context.events.emit(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from streaming_logger._archive.bucket import Bucket
 from streaming_logger._archive.record import Record
 from streaming_logger._config.schema import Config
-from streaming_logger._disk.names import SUFFIX, file_name_of
+from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger.cli._keep import opened
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, one_line, print_table, size
@@ -56,7 +56,7 @@ def _found(bucket: Bucket, wanted: str) -> list[Record]:
     if records:
         return records
     names = lookup.sessions_beginning(bucket, name, _SHOWN)
-    match = resolve([((found,), found) for found in names], name)
+    match = resolve([((session_id_of(found + SUFFIX) or found,), found) for found in names], wanted)
     return [] if match is None else lookup.records_of(bucket, match)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
 
 
 def put(bucket: Bucket, key: str, data: bytes = b"") -> None:
-    asyncio.run(bucket.put(key, data))
+    bucket.put(key, data)
 
 
 def test_what_is_put_is_there(bucket: Bucket) -> None:
@@ -39,7 +38,7 @@ def test_what_is_put_is_there(bucket: Bucket) -> None:
 def test_parts_become_one_object(bucket: Bucket) -> None:
     """More than a request takes; its size is told."""
     parts = [bytes([number]) * 1_000_000 for number in range(12)]
-    assert asyncio.run(bucket.put_parts("large", iter(parts))) == 12_000_000
+    assert bucket.put_parts("large", iter(parts)) == 12_000_000
     assert bucket.get("large") == b"".join(parts)
 
 
@@ -60,7 +59,7 @@ def test_object_of_another_size_is_an_error(s3: Proxy, monkeypatch: pytest.Monke
     monkeypatch.setattr(bucket, "_is_s3", False)
     put(bucket, "k", TEXT)
     with pytest.raises(ArchiveError, match="k: 5 bytes were sent and 700 are there"):
-        asyncio.run(bucket._check("k", 5))
+        bucket._check("k", 5)
 
 
 @pytest.mark.parametrize("status", [500, 503, 403, 401])
@@ -68,7 +67,7 @@ def test_refusal_is_one_line(s3: Proxy, status: int) -> None:
     """It names the object and the status; an error of the server was tried again before."""
     s3.harm = lambda method, key: str(status)
     with pytest.raises(ArchiveError) as caught:
-        asyncio.run(Bucket(f"s3://{BUCKET}", max_retries=1).put("k", b""))
+        Bucket(f"s3://{BUCKET}", max_retries=1).put("k", b"")
     assert str(caught.value).startswith("k: ")
     assert f"{status}" in str(caught.value)
     assert "\n" not in str(caught.value)

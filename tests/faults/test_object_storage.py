@@ -89,7 +89,7 @@ def test_store_that_hangs_holds_up_nobody(
     assert time.monotonic() - begun < 2
     begun = time.monotonic()
     streams.close()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4
     assert "the next process goes on" in caplog.text
     assert len(logs(tmp_path / "logs")) == 5
 

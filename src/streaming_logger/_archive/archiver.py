@@ -5,10 +5,14 @@ What runs on it is imported there: a server without an archive does not pay for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._context import Context
+
+if TYPE_CHECKING:
+    from streaming_logger._archive.passes import Passes
 
 __all__ = ["Archiver"]
 
@@ -25,7 +29,7 @@ class Archiver:
         self._closing = False
         self._ended: OneShotEvent | None = None
         """Set when the thread has ended. Only the thread that does I/O starts one."""
-        self._drain: Callable[[], object] | None = None
+        self._passes: Passes | None = None
 
     def tend(self) -> Generator[float, None, None]:
         """The worker's task: starts the thread when it is needed and not there."""
@@ -42,28 +46,30 @@ class Archiver:
         yield from ()
 
     def close(self) -> None:
-        """Lets uploads go on for `archive.drain_seconds`, then ends them: the next process goes on."""
+        """Lets uploads go on for `archive.drain_seconds`, then leaves the rest to the next process."""
         self._closing = True
         if self._ended is not None:
-            if self._drain is not None:
-                self._drain()
-            self._ended.wait(self._context.settings.config.archive.drain_seconds + _END_SECONDS)
+            seconds = self._context.settings.config.archive.drain_seconds
+            if (passes := self._passes) is not None:
+                passes.drain(seconds)
+            begun = self._context.clock.monotonic()
+            is_done = self._ended.wait(seconds + _END_SECONDS)
+            if not is_done or self._context.clock.monotonic() - begun >= seconds:
+                self._context.events.report(
+                    "archive drain", "closed before all files are archived: the next process goes on"
+                )
 
     def _live(self, ended: OneShotEvent) -> None:
+        config = self._context.settings.config.archive
         try:
-            import asyncio
-
             from streaming_logger._archive.passes import Passes
 
-            passes = Passes(self._context)
-            self._drain = passes.drain
+            self._passes = passes = Passes(self._context)
             if self._closing:
-                passes.drain()
-            asyncio.run(passes.run())
+                passes.drain(config.drain_seconds)
+            passes.run()
         except Exception as error:  # noqa: BLE001 - the server must not see it; the worker starts another thread
-            self._context.events.report(
-                "archive", "cannot archive to %s: %s", self._context.settings.config.archive.url, repr(error)
-            )
+            self._context.events.report("archive", "cannot archive to %s: %s", config.url, repr(error))
         finally:
-            self._drain = None
+            self._passes = None
             ended.set()

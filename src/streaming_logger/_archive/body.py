@@ -32,17 +32,17 @@ class Digest:
         self.sha256 = checksum.hexdigest()
 
 
-async def put_file(
+def put_file(
     bucket: Bucket, key: str, fd: int, size: int, compress: str, attributes: Mapping[str, str] | None = None
 ) -> int:
     """Uploads a file's first `size` bytes; the size of the object. Raises `ArchiveError`, or the file's `OSError`."""
     if size > _WHOLE:
         parts = _parts(fd, size)
-        return await bucket.put_parts(key, _compressed(parts) if compress == "gzip" else parts, attributes)
+        return bucket.put_parts(key, _compressed(parts) if compress == "gzip" else parts, attributes)
     data = b"".join(_parts(fd, size))
     if compress == "gzip":
         data = gzip.compress(data, mtime=0)  # the same text is the same object
-    await bucket.put(key, data, attributes)
+    bucket.put(key, data, attributes)
     return len(data)
 
 

@@ -1,13 +1,14 @@
 """The object storage: the one module that uses obstore (extra `archive`), which speaks to S3, GCS, Azure and files.
 
-Credentials and endpoints come from the provider's usual environment variables.
+Credentials and endpoints come from the provider's usual environment variables. Its calls wait on the thread that
+makes them: those for asyncio end on a thread of Rust's, which aborted 1 in 36 processes that exited just then.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -83,16 +84,16 @@ class Bucket:
             else:
                 self._store = store.from_url(url, **options)
 
-    async def put(self, key: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
+    def put(self, key: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
         """Stores an object, in the place of an older one, and makes sure that it is whole."""
         with _Failures(key):
-            answer = await self._put(key, data, attributes, use_multipart=False)
+            answer = self._put(key, data, attributes, use_multipart=False)
         tag = (answer["e_tag"] or "").strip('"')
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if not (self._is_s3 and tag == md5):  # another kind of tag: asked for its size
-            await self._check(key, len(data))
+            self._check(key, len(data))
 
-    async def put_parts(self, key: str, parts: Iterable[bytes], attributes: Mapping[str, str] | None = None) -> int:
+    def put_parts(self, key: str, parts: Iterable[bytes], attributes: Mapping[str, str] | None = None) -> int:
         """The same for what is too large for memory; returns its size."""
         size = 0
 
@@ -103,21 +104,20 @@ class Bucket:
                 yield part
 
         with _Failures(key):
-            await self._put(key, counted(), attributes, use_multipart=True, max_concurrency=2)
-        await self._check(key, size)
+            self._put(key, counted(), attributes, use_multipart=True, max_concurrency=2)
+        self._check(key, size)
         return size
 
-    async def _put(self, key: str, data: object, attributes: Mapping[str, str] | None, **options: object) -> Any:
+    def _put(self, key: str, data: object, attributes: Mapping[str, str] | None, **options: object) -> Any:
         self.requests += 1
         # A directory has no metadata.
         named = dict(attributes or {}) if not self._is_local else None
-        call: Callable[..., Awaitable[Any]] = self._api.put_async
-        return await call(self._store, key, data, attributes=named or None, **options)
+        return self._api.put(self._store, key, data, attributes=named or None, **options)
 
-    async def _check(self, key: str, size: int) -> None:
+    def _check(self, key: str, size: int) -> None:
         self.requests += 1
         with _Failures(key):
-            found = await self._api.head_async(self._store, key)
+            found = self._api.head(self._store, key)
         if found["size"] != size:
             raise ArchiveError(f"{key}: {size} bytes were sent and {found['size']} are there")
 

@@ -6,13 +6,12 @@ comes later and later, with jitter, so that a fleet does not return all at once 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import random
 
 from streaming_logger._archive.bucket import ArchiveError, Bucket, ForkedError
 from streaming_logger._archive.uploader import Uploader
+from streaming_logger._base.sync import AutoResetEvent
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import PRIVATE
 
@@ -22,69 +21,45 @@ _LONGEST_PAUSE_SECONDS = 300.0
 
 
 class Passes:
-    """For one directory. Made and run on one thread; `drain` may be called from any."""
+    """For one directory. Run on one thread; `drain` is called from another one."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._draining = False
-        self._woken = asyncio.Event()
+        self._woken = AutoResetEvent()
+        self._drain_until: float | None = None
         self._uploader: Uploader | None = None
         self._url = ""
         self._failures = 0
         self.is_locked_out = False
         """Whether another process uploads this directory."""
 
-    def drain(self) -> None:
-        """No more passes than one that finds nothing new, and for no longer than `archive.drain_seconds`."""
-        self._draining = True
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended
-                self._loop.call_soon_threadsafe(self._woken.set)
+    def drain(self, seconds: float) -> None:
+        """From now on no more passes than one that finds nothing new, and no upload begins after so many seconds."""
+        self._drain_until = self._context.clock.monotonic() + seconds
+        self._woken.set()
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """Until it is drained, or no archive is set any more."""
-        self._loop = asyncio.get_running_loop()
-        work = asyncio.create_task(self._work())
-        woken = asyncio.create_task(self._wait(float("inf")))
-        try:
-            await asyncio.wait((work, woken), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                await asyncio.wait((work,), timeout=self._context.settings.config.archive.drain_seconds)
-            if not work.done():
-                self._context.events.report(
-                    "archive drain", "closed before all files are archived: the next process goes on"
-                )
-        finally:
-            woken.cancel()
-            work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
-
-    async def run_to_end(self) -> None:
-        """Passes until one finds nothing new, or fails."""
-        self._draining = True
-        await self._work()
-
-    async def _work(self) -> None:
         is_last = False
-        while not is_last and self._context.settings.config.archive.url is not None:
-            was_draining = self._draining
+        while not is_last and not self._is_over() and self._context.settings.config.archive.url is not None:
+            was_draining = self._drain_until is not None
             try:
-                pause = await self.run_once()
+                pause = self.run_once()
             except ForkedError as error:
                 self._context.events.report("archive", "cannot archive to %s: %s", self._url, error)
                 pause = float("inf")  # another thread would fare no better
-            await self._wait(pause)
-            is_last = was_draining and (self._failures > 0 or self._uploader is None or not self._uploader.has_deferred)
+            if self._drain_until is None:
+                self._woken.wait(pause)
+            is_last = was_draining and (self._failures > 0 or not self._has_deferred())
 
-    async def _wait(self, seconds: float) -> None:
-        """Not while it drains."""
-        if not self._draining:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), None if seconds == float("inf") else seconds)
+    def _is_over(self) -> bool:
+        """Whether no upload may begin any more."""
+        return self._drain_until is not None and self._context.clock.monotonic() >= self._drain_until
 
-    async def run_once(self) -> float:
+    def _has_deferred(self) -> bool:
+        return self._uploader is not None and self._uploader.has_deferred
+
+    def run_once(self) -> float:
         """One pass, unless another process is at it; seconds until the next one. Raises `ForkedError`."""
         context = self._context
         fd = None
@@ -94,7 +69,7 @@ class Passes:
             self.is_locked_out = fd is None
             if fd is None:
                 return context.settings.config.cleanup_interval_seconds
-            await uploader.run()
+            uploader.run()
         except ForkedError:
             raise
         except (ArchiveError, OSError) as error:
@@ -118,7 +93,7 @@ class Passes:
         url = settings.url or ""
         if self._uploader is None or url != self._url:
             self._url = url
-            self._uploader = Uploader(self._context, Bucket(url, max_retries=settings.max_retries))
+            self._uploader = Uploader(self._context, Bucket(url, max_retries=settings.max_retries), self._is_over)
         return self._uploader
 
     def _lock(self) -> int | None:

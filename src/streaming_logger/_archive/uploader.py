@@ -7,11 +7,11 @@ meanwhile is found by the second look, and uploaded in the next pass.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import os
 import socket
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from streaming_logger._archive.bucket import ArchiveError, Bucket
 from streaming_logger._archive.history import History, last_loop, last_outcome
 from streaming_logger._archive.keys import Place, host_name_of
 from streaming_logger._archive.record import Record
+from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
 from streaming_logger._disk.archived import Mark
 from streaming_logger._disk.names import SUFFIX, session_id_of
@@ -61,8 +62,12 @@ class _Completed:
 class Uploader:
     """The passes over one directory. One process runs one at a time: see `Archiver`."""
 
-    def __init__(self, context: Context, bucket: Bucket) -> None:
+    def __init__(self, context: Context, bucket: Bucket, is_over: Callable[[], bool]) -> None:
+        """`is_over` says when no more uploads shall begin."""
         self._context = context
+        self._is_over = is_over
+        # Held by the uploader's threads over what they do with the directory, never over a request.
+        self._lock = allocate_lock()
         self._store = context.store
         self._bucket = bucket
         self._history = History(context.store.directory)
@@ -81,7 +86,7 @@ class Uploader:
         """Whether the last pass left files to the next one because their end was not known."""
         return bool(self._deferred)
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """One pass. Raises `ArchiveError` when the store refused something, or the directory's `OSError`."""
         self.uploaded = 0
         self._refusals.clear()
@@ -90,14 +95,15 @@ class Uploader:
         done, self._done = self._done, {}
         seen: set[str] = set()
         with (
-            closing(Owners(self._store.directory)) as owners,
-            closing(self._store.scan(_BATCH, self._failed)) as slices,
+            contextlib.closing(Owners(self._store.directory)) as owners,
+            contextlib.closing(self._store.scan(_BATCH, self._failed)) as slices,
         ):
             for part in slices:
                 seen.update(entry.name for entry in part)
                 due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry)]
-                await self._upload_all(due, owners)
-                await asyncio.sleep(0)
+                self._upload_all(due, owners)
+                if self._is_over():
+                    return
         if self._passes % _TIDY_EVERY == 0:
             for name in self._store.marks.names() - seen:
                 self._store.marks.remove(name)
@@ -121,43 +127,60 @@ class Uploader:
             return True
         return Policy.of(config).reason(self._context.clock.wall() - entry.mtime) is not None
 
-    async def _upload_all(self, entries: list[Entry], owners: Owners) -> None:
-        """So many at once as the settings allow."""
+    def _upload_all(self, entries: list[Entry], owners: Owners) -> None:
+        """So many at once as the settings allow, each on a thread of its own; the first one on this."""
         left = iter(entries)
+        threads: list[OneShotEvent] = []
+        for number in range(1, min(len(entries), self._context.settings.config.archive.max_uploads)):
+            ended = OneShotEvent()
+            with contextlib.suppress(RuntimeError, MemoryError):  # fewer threads, then
+                self._context.run_thread(
+                    lambda ended=ended: self._work(left, owners, ended),  # type: ignore[misc]
+                    f"streaming_logger archive {number}",
+                )
+                threads.append(ended)
+        self._work(left, owners, OneShotEvent())
+        for ended in threads:
+            ended.wait(float("inf"))
+        if self._is_down():
+            raise self._refusals[0]
 
-        async def work() -> None:
-            for entry in left:
-                await self._take(entry, owners)
-
-        workers = min(len(entries), self._context.settings.config.archive.max_uploads)
+    def _work(self, left: Iterator[Entry], owners: Owners, ended: OneShotEvent) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(workers):
-                    group.create_task(work())
-        except* ArchiveError as errors:
-            raise errors.exceptions[0] from None
+            while not self._is_over() and not self._is_down():
+                with self._lock:
+                    entry = next(left, None)
+                if entry is None:
+                    return
+                self._take(entry, owners)
+        finally:
+            ended.set()
 
-    async def _take(self, entry: Entry, owners: Owners) -> None:
-        """One file, if it is complete and not archived. A fault of the file leaves the others alone."""
+    def _is_down(self) -> bool:
+        """Whether the store refuses so much that the rest waits for the next pass."""
+        return len(self._refusals) > self.uploaded + self._context.settings.config.archive.max_uploads
+
+    def _take(self, entry: Entry, owners: Owners) -> None:
+        """One file, if it is complete and not archived. Whatever goes wrong leaves the others alone."""
         try:
-            completed = self._claimed(entry, owners)
+            with self._lock:
+                completed = self._claimed(entry, owners)
             if completed is None:
                 return
             try:
-                if self._is_wanted(completed):
-                    await self._upload(completed, owners)
-                else:
-                    self._store.marks.write(entry.name, Mark.of(completed.found))
+                mark = self._upload(completed) if self._is_wanted(completed) else Mark.of(completed.found)
+                with self._lock:
+                    self._settle(completed, mark, owners)
             finally:
                 self._store.directory.close_file(completed.fd)
         except (BusyError, FileNotFoundError, ForeignFileError):
             pass  # in use, gone, or no session's
         except ArchiveError as error:
             self._refusals.append(error)
-            if len(self._refusals) > self.uploaded + self._context.settings.config.archive.max_uploads:
-                raise  # the store is down: the rest waits for the next pass
         except OSError as error:
             self._failed(entry.name, error)
+        except Exception as error:  # noqa: BLE001 - one file must not end the thread
+            self._refusals.append(ArchiveError(f"{entry.name}: {error!r}"))
 
     def _claimed(self, entry: Entry, owners: Owners) -> _Completed | None:
         """Looks at a completed file; None for one that is done with, or whose end is not known yet."""
@@ -195,7 +218,8 @@ class Uploader:
             return True
         return completed.outcome not in _WELL or last_loop(completed.lines) is not None
 
-    async def _upload(self, completed: _Completed, owners: Owners) -> None:
+    def _upload(self, completed: _Completed) -> Mark:
+        """All of its objects; the mark for this state."""
         name, size = completed.name, completed.found.st_size
         settings = self._context.settings.config.archive
         start = self._start(completed)
@@ -220,14 +244,14 @@ class Uploader:
             stored_bytes=0,
             events=completed.lines,
         )
-        stored = await put_file(self._bucket, record.key, completed.fd, size, settings.compress, record.attributes())
-        timing_key = await self._upload_timing(name, place, settings.compress)
+        stored = put_file(self._bucket, record.key, completed.fd, size, settings.compress, record.attributes())
+        timing_key = self._upload_timing(name, place, settings.compress)
         record = record.with_stored(stored, timing_key)
-        await self._bucket.put(place.record_key, record.to_json())
-        await self._bucket.put(place.index_key, b"")
-        self.uploaded += 1
+        self._bucket.put(place.record_key, record.to_json())
+        self._bucket.put(place.index_key, b"")
+        with self._lock:
+            self.uploaded += 1
         self._context.counters.add(uploads=1, uploaded_bytes=stored)
-        mark = Mark.of(completed.found, place.date, place.host)
         self._context.events.emit(
             "archived",
             logging.DEBUG,
@@ -239,9 +263,9 @@ class Uploader:
             bytes=size,
             key=record.key,
         )
-        self._settle(name, mark, owners)
+        return Mark.of(completed.found, place.date, place.host)
 
-    async def _upload_timing(self, name: str, place: Place, compress: str) -> str | None:
+    def _upload_timing(self, name: str, place: Place, compress: str) -> str | None:
         """The session's timing file, if there is one; its key."""
         try:
             fd = self._store.directory.open_file(timing_name_of(name), os.O_RDONLY)
@@ -249,19 +273,20 @@ class Uploader:
             return None
         try:
             key = place.timing_key(compress)
-            await put_file(self._bucket, key, fd, os.fstat(fd).st_size, compress)
+            put_file(self._bucket, key, fd, os.fstat(fd).st_size, compress)
             return key
         finally:
             self._store.directory.close_file(fd)
 
-    def _settle(self, name: str, mark: Mark, owners: Owners) -> None:
-        """Marks what is uploaded, unless it was written to meanwhile; deletes it where that is the rule."""
+    def _settle(self, completed: _Completed, mark: Mark, owners: Owners) -> None:
+        """Marks what is done with, unless it was written to meanwhile; deletes it where that is the rule."""
+        name = completed.name
 
         def settle(claim: Claim) -> bool:
             if not mark.covers(claim.found):
                 return False  # a new turn: the next pass uploads it
             self._store.marks.write(name, mark)
-            return self._context.settings.config.archive.delete_after_upload
+            return bool(mark.date) and self._context.settings.config.archive.delete_after_upload
 
         how, size = self._store.delete_if(name, settle, owners)
         if how is DeleteResult.DELETED:
@@ -272,7 +297,7 @@ class Uploader:
                 "deleted %s: %s",
                 name,
                 "archived",
-                session=session_id_of(name),
+                session=completed.session,
                 file=name,
                 bytes=size,
                 reason="archived",

@@ -178,14 +178,14 @@ def _archive(args: Namespace) -> int:
         raise UsageError("no archive is configured: name its URL, or set archive.url")
     if not target.managed:
         raise UsageError(f"no streaming logger sweeps {target.path}; if it holds sessions' files, set adopt to true")
-    import asyncio
-
     from streaming_logger._archive.passes import Passes
 
     with opened(replace(target, config=config)) as context:
         passes = Passes(context)
         with suppress(KeyboardInterrupt):
-            asyncio.run(passes.run() if args.follow else passes.run_to_end())
+            if not args.follow:
+                passes.drain(float("inf"))
+            passes.run()
         stats = context.counters.snapshot()
     note(f"archived {stats.uploads:,} sessions, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
     if passes.is_locked_out:

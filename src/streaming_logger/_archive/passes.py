@@ -93,7 +93,9 @@ class Passes:
         url = settings.url or ""
         if self._uploader is None or url != self._url:
             self._url = url
-            self._uploader = Uploader(self._context, Bucket(url, max_retries=settings.max_retries), self._is_over)
+            self._uploader = Uploader(
+                self._context, Bucket(url, max_retries=settings.max_retries), lambda: self._drain_until
+            )
         return self._uploader
 
     def _lock(self) -> int | None:

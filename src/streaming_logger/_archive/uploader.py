@@ -62,10 +62,10 @@ class _Completed:
 class Uploader:
     """The passes over one directory. One process runs one at a time: see `Archiver`."""
 
-    def __init__(self, context: Context, bucket: Bucket, is_over: Callable[[], bool]) -> None:
-        """`is_over` says when no more uploads shall begin."""
+    def __init__(self, context: Context, bucket: Bucket, drain_until: Callable[[], float | None]) -> None:
+        """`drain_until` is the monotonic time after which no upload begins; None while there is no hurry."""
         self._context = context
-        self._is_over = is_over
+        self._drain_until = drain_until
         # Held by the uploader's threads over what they do with the directory, never over a request.
         self._lock = allocate_lock()
         self._store = context.store
@@ -122,10 +122,15 @@ class Uploader:
     def _is_due(self, entry: Entry) -> bool:
         if session_id_of(entry.name) is None:
             return False
-        config = self._context.settings.config
-        if config.archive.when == "completed":
-            return True
-        return Policy.of(config).reason(self._context.clock.wall() - entry.mtime) is not None
+        config, age = self._context.settings.config, self._context.clock.wall() - entry.mtime
+        if config.archive.when == "expired":
+            return Policy.of(config).reason(age) is not None
+        # The radar may look at the last text after the session's end.
+        return age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+
+    def _is_over(self) -> bool:
+        until = self._drain_until()
+        return until is not None and self._context.clock.monotonic() >= until
 
     def _upload_all(self, entries: list[Entry], owners: Owners) -> None:
         """So many at once as the settings allow, each on a thread of its own; the first one on this."""

@@ -40,7 +40,7 @@ MAY_IMPORT = {
         "_archive",
     },
     "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch", "_archive"},
-    "integrations": {"_base", "_text", "_logger", "_stream_log", "_default"},
+    "integrations": {"_base", "_events", "_text", "_logger", "_stream_log", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.
 FACE = {

@@ -315,7 +315,7 @@ def journal(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
     )
     amount = {"sessions": 500, "megabytes": max(2, int(10 * sizes.share))}
     found = rounds.run("journal.recovery", {OURS: amount})
-    yield Row("recovery of a crash journal, 500 sessions, MB/s", found.median(OURS, "mb"), "", decides=True)
+    yield Row("recovery of a crash journal, 500 sessions", found.median(OURS, "mb"), "", unit=" MB/s")
 
 
 def archive(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
@@ -336,7 +336,7 @@ def archive(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
             unit="x",
         )
     found = rounds.run("archive.rate", {OURS: {"sessions": max(200, int(5000 * sizes.share))}})
-    yield Row("sessions archived to a directory, a second", found.median(OURS, "rate"), "")
+    yield Row("sessions archived to a directory", found.median(OURS, "rate"), "", unit=" /s")
 
 
 def sizes_in_memory(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:

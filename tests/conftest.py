@@ -108,17 +108,17 @@ def make_old(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], bool], what: str = "it did not happen in time", seconds: float = 15) -> None:
     """Looks again and again: what is awaited happens on another thread, or in another process."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, what
         threading.Event().wait(0.01)
 
 
-def _threads(kind: str) -> list[str]:
-    """The library's threads whose names go on so."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(f"streaming_logger{kind}")]
+def _threads() -> list[str]:
+    """The library's threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("streaming_logger")]
 
 
 def _descriptors() -> set[str]:
@@ -151,6 +151,6 @@ def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     before = _descriptors()
     yield
     _collect_garbage()
-    wait_until(lambda: not _threads(" archive"))  # a request that hung ends with its server
-    assert _threads("") == [], "a test left a worker behind"
+    # A thread's last step comes after it has said that it ends; a request that hung ends with its server.
+    wait_until(lambda: not _threads(), "a test left a thread behind")
     assert _descriptors() - before == set(), "a test left a descriptor behind"

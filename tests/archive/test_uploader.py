@@ -199,7 +199,7 @@ def test_large_file_is_not_whole_in_memory(tmp_path: Path, logger: Callable[...,
     streams.flush()
     tracemalloc.start()
     streams.complete_session("s")
-    wait_until(lambda: streams.stats().uploads == 1, 30)
+    wait_until(lambda: streams.stats().uploads == 1, seconds=30)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     (path,) = (tmp_path / "archive").glob("date=*/host=*/s.log.gz")

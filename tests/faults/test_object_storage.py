@@ -102,7 +102,7 @@ def test_errors_now_and_then_lose_nothing(
     s3.harm = lambda method, key: dice.choice(["", "", "", "", "500", "cut"])
     streams = logger()
     stream(streams, 40, size=2000)
-    wait_until(lambda: streams.stats().uploads >= 40, 30)
+    wait_until(lambda: streams.stats().uploads >= 40, seconds=30)
     s3.harm = lambda method, key: ""
     assert archived(url) == logs(tmp_path / "logs")
 

@@ -210,8 +210,8 @@ def test_large_file_is_not_whole_in_memory(tmp_path: Path, logger: Callable[...,
 
 def test_sweep_waits_for_the_upload(tmp_path: Path, live: Callable[..., StreamingLogger]) -> None:
     """A due file stays while it is not archived; max_session_age_hours takes it all the same, counted."""
-    streams = live(archive=ArchiveConfig(url=f"{(tmp_path / 'blocked').as_uri()}/x"), max_session_age_hours=1)
     (tmp_path / "blocked").write_text("no directory")
+    streams = live(archive=ArchiveConfig(url=f"{(tmp_path / 'blocked').as_uri()}/x"), max_session_age_hours=1)
     stream(streams, "s")
     make_old(tmp_path / "logs/s.log", 700)
     assert streams.cleanup_completed_files().deleted == 0

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from replay_server import ReplayServer, replaying
+from s3_server import Proxy, proxied, running_moto
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
@@ -79,6 +81,22 @@ def replay() -> Iterator[ReplayServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def moto() -> Iterator[int]:
+    """The port of an S3 server in a process of its own."""
+    with running_moto() as port:
+        yield port
+
+
+@pytest.fixture
+def s3(moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A way to that server that counts requests and does harm; the archive's environment leads there."""
+    with proxied(moto) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
 def logs(directory: Path) -> dict[str, str]:
     """The session files of a directory, by name without suffix."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(directory.glob("*.log"))}
@@ -88,6 +106,19 @@ def make_old(path: Path, seconds: float) -> None:
     """Sets a file's mtime so far back."""
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
+
+
+def wait_until(condition: Callable[[], bool], what: str = "it did not happen in time", seconds: float = 15) -> None:
+    """Looks again and again: what is awaited happens on another thread, or in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        threading.Event().wait(0.01)
+
+
+def _threads() -> list[str]:
+    """The library's threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("streaming_logger")]
 
 
 def _descriptors() -> set[str]:
@@ -120,6 +151,6 @@ def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     before = _descriptors()
     yield
     _collect_garbage()
-    threads = [thread.name for thread in threading.enumerate() if thread.name == "streaming_logger"]
-    assert threads == [], "a test left a worker behind"
+    # A thread's last step comes after it has said that it ends; a request that hung ends with its server.
+    wait_until(lambda: not _threads(), "a test left a thread behind")
     assert _descriptors() - before == set(), "a test left a descriptor behind"

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import logs
 from streaming_logger import Config, ConfigError, StreamingLogger
-from streaming_logger._disk.ledger import Ledger
+from streaming_logger._disk.ledger import LedgerTail
 
 Make = Callable[..., StreamingLogger]
 
@@ -134,7 +134,9 @@ def test_session_completes_on_every_way_out(live: Make) -> None:
     assert logger.stats().sessions_completed == 2
     logger.flush()
     outcomes = {
-        event["session"]: event["outcome"] for event in Ledger(logger._engine.directory).read() if "outcome" in event
+        event["session"]: event["outcome"]
+        for event in LedgerTail(logger._engine.directory).read()
+        if "outcome" in event
     }
     assert outcomes == {"good": "completed", "bad": "error"}
 

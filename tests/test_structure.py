@@ -26,9 +26,21 @@ MAY_IMPORT = {
     "_write": {"_base", "_disk", "_context", "_memory"},
     "_sweep": {"_base", "_disk", "_config", "_context"},
     "_watch": {"_base", "_config", "_events", "_context"},
-    "_runtime": {"_base", "_disk", "_events", "_config", "_context", "_memory", "_write", "_sweep", "_watch"},
-    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch"},
-    "integrations": {"_base", "_text", "_logger", "_stream_log", "_default"},
+    "_archive": {"_base", "_disk", "_events", "_config", "_sweep", "_context"},
+    "_runtime": {
+        "_base",
+        "_disk",
+        "_events",
+        "_config",
+        "_context",
+        "_memory",
+        "_write",
+        "_sweep",
+        "_watch",
+        "_archive",
+    },
+    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch", "_archive"},
+    "integrations": {"_base", "_events", "_text", "_logger", "_stream_log", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.
 FACE = {

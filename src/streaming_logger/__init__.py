@@ -2,7 +2,7 @@
 
 from streaming_logger._base.errors import ConfigError, DirectoryError, Problem, StreamingLoggerError
 from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
-from streaming_logger._config.schema import Config, RadarConfig
+from streaming_logger._config.schema import ArchiveConfig, Config, RadarConfig
 from streaming_logger._default import get_streaming_logger
 from streaming_logger._handle import SessionHandle
 from streaming_logger._logger import StreamingLogger
@@ -10,6 +10,7 @@ from streaming_logger._version import __version__
 from streaming_logger._watch.radar import Runaway
 
 __all__ = [
+    "ArchiveConfig",
     "Config",
     "ConfigError",
     "DirectoryError",

@@ -30,6 +30,9 @@ class Timeouts:
     """A thread that was started runs within this, or its starter goes on without it."""
     restart: float = 60.0
     """A worker that could not start, or keeps dying, is tried again after this."""
+    upload_pause: float = 2.0
+    """Between the uploader's passes, and after a session's last text; after a failure twice as long each time, up to
+    some minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -315,7 +315,28 @@ def journal(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
     )
     amount = {"sessions": 500, "megabytes": max(2, int(10 * sizes.share))}
     found = rounds.run("journal.recovery", {OURS: amount})
-    yield Row("recovery of a crash journal, 500 sessions, MB/s", found.median(OURS, "mb"), "", decides=True)
+    yield Row("recovery of a crash journal, 500 sessions", found.median(OURS, "mb"), "", unit=" MB/s")
+
+
+def archive(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
+    arguments = {"sessions": 100, "seconds": max(4.0, 4 * sizes.seconds)}
+    found = rounds.run("archive.beside", {"with": arguments, "without": arguments})
+    for figure, what, limit in (
+        ("p50", "p50 of write()", 1.1),
+        ("p99.9", "p99.9 of write()", None),
+        ("flush", "a flush", 1.2),
+    ):
+        with_it, without = (found.median(candidate, figure) for candidate in ("with", "without"))
+        shown = f"{with_it:.2f} ms" if figure == "flush" else f"{with_it:,.0f} ns against {without:,.0f} ns"
+        yield Row(
+            f"{what} while 100 sessions a second are archived, against without",
+            found.ratio("with", "without", figure),
+            shown,
+            limit,
+            unit="x",
+        )
+    found = rounds.run("archive.rate", {OURS: {"sessions": max(200, int(5000 * sizes.share))}})
+    yield Row("sessions archived to a directory", found.median(OURS, "rate"), "", unit=" /s")
 
 
 def sizes_in_memory(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
@@ -357,6 +378,7 @@ SECTIONS: Mapping[str, Section] = {
     "ls": looks,
     "completions": completions,
     "journal": journal,
+    "archive": archive,
     "memory": sizes_in_memory,
     "import": imports,
 }

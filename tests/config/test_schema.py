@@ -26,6 +26,7 @@ OTHERS = {
     "radar.enabled",
     "crash_journal",
 }
+OTHERS |= {f"archive.{name}" for name in ("url", "when", "only", "compress", "delete_after_upload", "host")}
 NUMBERS = [name for name, *_ in describe() if name not in OTHERS]
 HUGE = pytest.param(10**400, id="huge")  # no float is so large: math.isfinite raises
 MAY_BE_NULL = {name for name, _, meaning in describe() if "null =" in meaning}
@@ -306,3 +307,30 @@ def test_repeated_key_of_an_inner_section_is_refused(tmp_path: Path) -> None:
     path.write_text('{"streaming_logs": {"radar": {"enabled": true, "enabled": false}}}')
     with pytest.raises(ConfigError, match="enabled: must stand once"):
         load(path, environ={})
+
+
+@pytest.mark.parametrize("url", ["logs", "s3:", "s3://", "ftp://x/y", "file://host-only", "http://[", 5, "", True, []])
+def test_what_is_no_url_of_an_archive_is_refused(url: object) -> None:
+    """The rule names the schemes."""
+    rule = "must be a URL: s3://..., gs://..., az://..., file://... or null"
+    assert [problem[:2] for problem in problems({"archive": {"url": url}})] == [("archive.url", rule)]
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket", "s3://bucket/a/b", "gs://b/p", "az://container/p", "file:///a%20b", None]
+)
+def test_url_of_an_archive_is_taken(url: str | None) -> None:
+    """With a folder or without; null means no archive."""
+    assert parse({SECTION: {"archive": {"url": url}}}, environ={}).archive.url == url
+    environ = {"STREAMING_LOGS_ARCHIVE_URL": url or "null"}
+    assert parse({SECTION: {"archive": {"url": "s3://other"}}}, environ=environ).archive.url == url
+
+
+def test_with_an_archive_no_file_is_deleted_at_completion() -> None:
+    """Retention 0, or no time-based cleanup, means: as soon as it is archived."""
+    archive = {"url": "s3://bucket"}
+    for section in ({"file_retention_minutes": 0}, {"time_based_cleanup": False}):
+        assert parse({SECTION: section}, environ={}).immediate
+        config = parse({SECTION: {**section, "archive": archive}}, environ={})
+        assert not config.immediate
+        assert config.retention_seconds == 0

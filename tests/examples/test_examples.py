@@ -99,6 +99,20 @@ def test_short_examples_run(name: str, printed: str) -> None:
     assert printed in ran.stdout
 
 
+def test_duckdb_queries_the_archive_by_partition() -> None:
+    """By day, host and outcome, with the loops that the radar found; on what was really archived."""
+    command = [sys.executable, str(EXAMPLES / "archive_query.py")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    cells = [[cell.strip() for cell in line.split("│")[2:-1]] for line in ran.stdout.splitlines() if "web-" in line]
+    assert [cell[:3] for cell in cells] == [
+        [host, outcome, sessions]
+        for host in ("web-1", "web-2")
+        for outcome, sessions in (("completed", "11"), ("error", "1"))
+    ]
+    assert int(cells[0][-1]) >= 4
+
+
 def test_bytes_arrive_as_they_are_streamed_and_the_log_equals_them(served: Served) -> None:
     """The answer comes in many parts over its recorded time; at its end the file is whole."""
     connection, response, file = served.ask("json")

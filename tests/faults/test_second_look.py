@@ -20,7 +20,7 @@ from test_disk import needs_root, small_disk
 
 from conftest import logs
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._disk.ledger import Ledger
+from streaming_logger._disk.ledger import Ledger, LedgerTail
 from streaming_logger.testing import ManualLogger
 
 __all__ = ["small_disk"]  # a fixture
@@ -129,7 +129,7 @@ def test_full_disk_doubles_and_loses_no_ledger_line(small_disk: Path, manual: Ma
         filler.truncate(0)
     ledger.note(0.0, "test", number=number, text="last")
     ledger.write()
-    found = [event["number"] for event in ledger.read() if event["event"] == "test"]
+    found = [event["number"] for event in LedgerTail(logger._engine.directory).read() if event["event"] == "test"]
     assert found == list(range(number + 1))
     assert not list((small_disk / ".streaming_logger").glob("settings.json.*"))
 

@@ -45,7 +45,7 @@ def test_collection_shows_what_the_logger_did(live: Callable[..., StreamingLogge
     assert points["streaming_logger.sessions_completed"][0].value == 1
     assert points["streaming_logger.written_bytes"][0].value == 5
     deleted = {point.attributes["reason"]: point.value for point in points["streaming_logger.deleted_files"]}
-    assert deleted == {"retention": 0, "max_age": 1, "disk": 0, "immediate": 0}
+    assert deleted == {"retention": 0, "max_age": 1, "disk": 0, "immediate": 0, "archived": 0}
     assert {key for name in points for point in points[name] for key in point.attributes} == {"reason"}
 
 

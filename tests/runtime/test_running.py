@@ -58,8 +58,8 @@ def test_settings_edited_while_running(tmp_path: Path) -> None:
             cleanup_interval_seconds=0.02,
             file_retention_minutes=0.001,
         )
-        until(lambda: logs(tmp_path / "logs") == {})
-        assert logger.stats().deleted_files == {"retention": 1}
+        until(lambda: logger.stats().deleted_files == {"retention": 1})
+        assert logs(tmp_path / "logs") == {}
 
 
 def test_cleanup_follows_a_frozen_clock(tmp_path: Path) -> None:

@@ -80,10 +80,18 @@ class Stats:
     """Sessions of dead processes whose crash journal this process recovered."""
     bytes_recovered: int = 0
     """Their text that only the journal had."""
+    uploads: int = 0
+    """Session files that were uploaded to the archive."""
+    uploaded_bytes: int = 0
+    """Their texts' bytes there, compressed."""
+    upload_errors: int = 0
+    """Passes over the directory and files that failed; both are tried again."""
+    deleted_unarchived: int = 0
+    """Files that had to be deleted before they were archived: by max_age or an emergency."""
     sweeps: int = 0
     sweep_errors: int = 0
     deleted_files: Mapping[str, int] = field(default_factory=dict)
-    """By reason: retention, max_age, disk, immediate."""
+    """By reason: retention, max_age, disk, immediate, archived."""
     deleted_bytes: Mapping[str, int] = field(default_factory=dict)
     last_sweep_time: float | None = None
     """Unix time at which the last sweep ended."""

@@ -9,6 +9,8 @@ All locks of the library, in the order in which they are taken:
 | guard | `_memory/table.py` | nobody under the GIL; without one, each step | sessions, end queue, byte counts |
 | guard | `_base/stats.py` | the same | counters |
 | sweep lock | `_sweep/sweeper.py` | one process that sweeps (flock) | the scan plan; that one process sweeps |
+| archive lock | `_archive/passes.py` | one process that uploads (flock) | that one process uploads |
+| claiming | `_archive/uploader.py` | the uploader's threads, never over a request | the pass, its claims |
 | session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
 | owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
 | crash journal | `_disk/recovery.py` | its process for life; who recovers it (flock) | that one recovers it |

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 from streaming_logger._base.errors import ConfigError, Problem
+from streaming_logger._config import rules
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "SECTION",
+    "ArchiveConfig",
     "Config",
     "RadarConfig",
     "describe",
@@ -32,19 +34,6 @@ __all__ = [
 SECTION = "streaming_logs"
 ENVIRONMENT_PREFIX = "STREAMING_LOGS_"
 
-_NUMBER, _SWITCH, _AUTO, _TEXT, _CHOICE = "number", "switch", "auto or switch", "text", "choice"
-
-
-def _number(default: float | None, low: float, high: float, doc: str, *, null: str = "", whole: bool = False) -> Any:
-    """A setting that is a number from low to high; `null` says what null means, where it is allowed."""
-    return field(
-        default=default, metadata={"kind": _NUMBER, "low": low, "high": high, "null": null, "whole": whole, "doc": doc}
-    )
-
-
-def _setting(default: object, kind: str, doc: str, *choices: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "choices": choices, "doc": doc})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RadarConfig:
@@ -54,17 +43,47 @@ class RadarConfig:
     True
     """
 
-    enabled: bool = _setting(True, _SWITCH, "recognise generations that loop")
-    periodic_characters: int = _number(
+    enabled: bool = rules.switch(True, "recognise generations that loop")
+    periodic_characters: int = rules.number(
         150, 100, 1500, "so much repeats exactly, and one and a half periods", whole=True
     )
-    counting_characters: int = _number(
+    counting_characters: int = rules.number(
         240, 100, 1500, "so much repeats but for a number or letter that grows, and five periods", whole=True
     )
-    near_characters: int = _number(480, 320, 1500, "so much recurs with small changes or in another order", whole=True)
+    near_characters: int = rules.number(
+        480, 320, 1500, "so much recurs with small changes or in another order", whole=True
+    )
 
     def __post_init__(self) -> None:
         _refuse_bad(self, "radar.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveConfig:
+    """The settings of section `streaming_logs.archive`: which completed files go to object storage, where and when.
+
+    >>> ArchiveConfig(url="s3://chat-logs/prod").when
+    'completed'
+    """
+
+    url: str | None = rules.url("object storage for completed files", "s3", "gs", "az", "file", null="no archive")
+    when: str = rules.choice(
+        "completed: uploaded when it completes; expired: when its retention is over", "completed", "expired"
+    )
+    only: str = rules.choice("trouble: only sessions with another outcome than completed, or a loop", "all", "trouble")
+    compress: str = rules.choice("how texts are stored", "gzip", "none")
+    delete_after_upload: bool = rules.switch(False, "true: a file is deleted as soon as it is uploaded")
+    max_uploads: int = rules.number(8, 1, 256, "sessions uploaded at once", whole=True)
+    max_retries: int = rules.number(
+        3, 0, 100, "of one request, with backoff and jitter; the session is tried again later", whole=True
+    )
+    drain_seconds: float = rules.number(
+        5, 0, 3600, "how long close() waits for uploads; the next process goes on with the rest"
+    )
+    host: str | None = rules.text(None, "this machine's name in the archive", null="its host name")
+
+    def __post_init__(self) -> None:
+        _refuse_bad(self, "archive.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,45 +96,45 @@ class Config:
     30
     """
 
-    enabled: bool = _setting(True, _SWITCH, "false: write nothing, sweep nothing")
-    directory: str = _setting("logs/streaming", _TEXT, "where the session files are; takes effect at the next start")
-    flush_interval_seconds: float = _number(2, 0.01, 3600, "how often buffered chunks go to their files")
-    cleanup_interval_seconds: float = _number(60, 0.01, 86400, "how often completed files are swept")
-    file_retention_minutes: float | None = _number(
+    enabled: bool = rules.switch(True, "false: write nothing, sweep nothing")
+    directory: str = rules.text("logs/streaming", "where the session files are; takes effect at the next start")
+    flush_interval_seconds: float = rules.number(2, 0.01, 3600, "how often buffered chunks go to their files")
+    cleanup_interval_seconds: float = rules.number(60, 0.01, 86400, "how often completed files are swept")
+    file_retention_minutes: float | None = rules.number(
         10,
         0,
         5256000,
         "debugging window: how long a completed file is kept; 0 = deleted at completion",
         null="no limit by age",
     )
-    failed_retention_minutes: float | None = _number(
+    failed_retention_minutes: float | None = rules.number(
         None,
         0,
         5256000,
         "the same, if longer, for sessions with any other outcome than completed",
         null="the same",
     )
-    max_session_age_hours: float | None = _number(
+    max_session_age_hours: float | None = rules.number(
         24, 0.001, 876000, "emergency: no completed file outlives this, whatever the retention", null="no limit"
     )
-    idle_timeout_minutes: float | None = _number(
+    idle_timeout_minutes: float | None = rules.number(
         30, 0.001, 5256000, "an active session idle for this long is completed as abandoned", null="never"
     )
-    stall_seconds: float | None = _number(
+    stall_seconds: float | None = rules.number(
         None, 0.1, 86400, "an active session without text for this long is reported as stalled", null="never"
     )
-    time_based_cleanup: bool = _setting(True, _SWITCH, "false: delete each file at completion")
-    max_directory_mb: float | None = _number(
+    time_based_cleanup: bool = rules.switch(True, "false: delete each file at completion")
+    max_directory_mb: float | None = rules.number(
         None, 0.001, 1e9, "emergency: above this size the oldest completed files are deleted first", null="no limit"
     )
-    max_session_mb: float | None = _number(
+    max_session_mb: float | None = rules.number(
         None, 0.001, 1e6, "a longer session keeps its beginning and its last part", null="no limit"
     )
-    min_free_disk_mb: float | None = _number(
+    min_free_disk_mb: float | None = rules.number(
         100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
     )
-    max_buffer_mb: float = _number(64, 0.001, 1e6, "bound on memory for unwritten text")
-    max_open_files: int | None = _number(
+    max_buffer_mb: float = rules.number(64, 0.001, 1e6, "bound on memory for unwritten text")
+    max_open_files: int | None = rules.number(
         None,
         1,
         1e7,
@@ -124,33 +143,30 @@ class Config:
         whole=True,
     )
     radar: RadarConfig = field(default_factory=RadarConfig)
-    record_timing: bool = _setting(
-        False, _SWITCH, "true: <session>.timing says when each chunk came; takes effect at the next start"
+    record_timing: bool = rules.switch(
+        False, "true: <session>.timing says when each chunk came; takes effect at the next start"
     )
-    durability: str = _setting(
-        "none",
-        _CHOICE,
-        "completed: files are synced to the medium at completion (fdatasync)",
-        "none",
-        "completed",
+    durability: str = rules.choice(
+        "completed: files are synced to the medium at completion (fdatasync)", "none", "completed"
     )
-    crash_journal: bool | Literal["auto"] = _setting(
+    crash_journal: bool | Literal["auto"] = rules.auto(
         False,
-        _AUTO,
         "true: text not yet in its file outlives the process, in /dev/shm; auto: where that is; at the next start",
     )
-    crash_journal_mb: float = _number(16, 1, 100_000, "its size in memory; takes effect at the next start")
-    adopt: bool = _setting(False, _SWITCH, "true: sweep *.log files in a directory that this library did not create")
+    crash_journal_mb: float = rules.number(16, 1, 100_000, "its size in memory; takes effect at the next start")
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    adopt: bool = rules.switch(False, "true: sweep *.log files in a directory that this library did not create")
 
     def __post_init__(self) -> None:
         _refuse_bad(self, "")
-        if not isinstance(self.radar, RadarConfig):
-            raise ConfigError([Problem("radar", "must be a RadarConfig", self.radar)])
+        for name, kind in _INNER.items():
+            if not isinstance(given := getattr(self, name), kind):
+                raise ConfigError([Problem(name, f"must be a {kind.__name__}", given)])
 
     @property
     def immediate(self) -> bool:
         """Whether a file is deleted as soon as its session is complete."""
-        return not self.time_based_cleanup or self.file_retention_minutes == 0
+        return self.archive.url is None and (not self.time_based_cleanup or self.file_retention_minutes == 0)
 
     @property
     def keeps_failed(self) -> bool:
@@ -165,13 +181,15 @@ class Config:
     @property
     def retention_seconds(self) -> float | None:
         """The age at which a completed file goes; None = never by this rule."""
-        if not self.time_based_cleanup or self.file_retention_minutes is None:
+        if not self.time_based_cleanup:
+            return None if self.archive.url is None else 0.0  # deleted when it is archived
+        if self.file_retention_minutes is None:
             return None
         return self.file_retention_minutes * 60
 
 
 #: Sections inside the section: their settings are known by dotted names, as `radar.enabled`.
-_INNER = {"radar": RadarConfig}
+_INNER: dict[str, type[RadarConfig | ArchiveConfig]] = {"radar": RadarConfig, "archive": ArchiveConfig}
 _FIELDS = {
     f"{f.name}.{inner.name}" if f.name in _INNER else f.name: inner
     for f in fields(Config)
@@ -221,7 +239,7 @@ def _made(values: Mapping[str, Any]) -> Config:
     return Config(**outer)
 
 
-def _refuse_bad(settings: Config | RadarConfig, prefix: str) -> None:
+def _refuse_bad(settings: Config | RadarConfig | ArchiveConfig, prefix: str) -> None:
     problems = [
         problem
         for f in fields(settings)
@@ -315,6 +333,15 @@ class _Pairs(dict[str, Any]):
         self.repeated = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
 
 
+def _check(key: object, label: str, value: object) -> Problem | None:
+    """What is wrong with one setting, if anything."""
+    if key in _INNER:
+        return Problem(label, "must be an object with settings", value)
+    if key not in _FIELDS:
+        return Problem(str(label), "is not a setting", value, rules.did_you_mean(str(key), _FIELDS))
+    return rules.check(_FIELDS[str(key)].metadata, label, value)
+
+
 def _collect(given: Mapping[Any, tuple[str, Any]], values: dict[str, Any], problems: list[Problem]) -> None:
     """Adds each good setting of `given` (key -> label, value) to values, each bad one to problems."""
     for key, (label, value) in given.items():
@@ -325,64 +352,19 @@ def _collect(given: Mapping[Any, tuple[str, Any]], values: dict[str, Any], probl
             values[key] = value
 
 
-def _check(key: object, label: str, value: object) -> Problem | None:
-    """What is wrong with one setting, if anything."""
-    if key in _INNER:
-        return Problem(label, "must be an object with settings", value)
-    if key not in _FIELDS:
-        return Problem(str(label), "is not a setting", value, _did_you_mean(str(key), _FIELDS))
-    rules = _FIELDS[str(key)].metadata
-    kind = rules["kind"]
-    if kind == _SWITCH:
-        good, rule = isinstance(value, bool), "must be true or false"
-    elif kind == _AUTO:
-        good, rule = isinstance(value, bool) or value == "auto", "must be true, false or auto"
-    elif kind == _CHOICE:
-        good, rule = value in rules["choices"], "must be one of " + ", ".join(rules["choices"])
-        if not good:
-            return Problem(label, rule, value, _did_you_mean(str(value), rules["choices"]))
-    elif kind == _TEXT:
-        good, rule = isinstance(value, str) and bool(value.strip()) and "\0" not in value, "must be a non-empty path"
-    else:
-        low, high, null = rules["low"], rules["high"], rules["null"]
-        rule = (
-            f"must be a {'whole ' if rules['whole'] else ''}number from {low:g} to {high:g}{' or null' if null else ''}"
-        )
-        if value is None:
-            good = bool(null)
-        else:
-            number = isinstance(value, int if rules["whole"] else (int, float)) and not isinstance(value, bool)
-            good = number and low <= value <= high  # never for NaN and infinities
-    return None if good else Problem(label, rule, value)
-
-
-def _did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A hint at the name that was probably meant, or nothing."""
-    import difflib  # only for who made a mistake
-
-    by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(given.lower(), by_lower, 1)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else ""
-
-
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, tuple[str, Any]]:
     """Settings from variables such as STREAMING_LOGS_FILE_RETENTION_MINUTES=5, JSON or plain text."""
     found: dict[str, tuple[str, Any]] = {}
     keys = {variable_of(name): name for name in _FIELDS}
-    for label, text in environ.items():
+    for label, given in environ.items():
         if not label.startswith(ENVIRONMENT_PREFIX):
             continue
         key = keys.get(label.upper(), "")
-        rules = _FIELDS[key].metadata if key else None
-        if rules is None:
-            problems.append(Problem(label, "is not a setting", text, _did_you_mean(label, keys)))
-        elif rules["kind"] in (_TEXT, _CHOICE):
-            found[key] = (label, text)
+        known = _FIELDS[key].metadata if key else None
+        if known is None:
+            problems.append(Problem(label, "is not a setting", given, rules.did_you_mean(label, keys)))
         else:
-            try:
-                found[key] = (label, json.loads(text.strip().lower()))
-            except (ValueError, RecursionError):
-                found[key] = (label, text)
+            found[key] = (label, rules.from_text(known, given))
     return found
 
 

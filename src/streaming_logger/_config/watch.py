@@ -32,7 +32,7 @@ _RULES = (
 )
 
 #: The settings that stay as they were at the start.
-_FIXED = ("directory", "record_timing")
+_FIXED = ("directory", "record_timing", "crash_journal", "crash_journal_mb")
 
 
 class Settings:

@@ -18,7 +18,7 @@ from typing import Any
 
 from streaming_logger._disk.directory import PRIVATE, Directory
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "LedgerTail"]
 
 _NAME = f"{PRIVATE}/ledger.jsonl"
 _PREDECESSOR = f"{_NAME}.1"
@@ -74,20 +74,6 @@ class Ledger:
             if self._writer is me:
                 self._writer = None
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """All events that are still there, oldest first; torn lines are passed over."""
-        for name in (_PREDECESSOR, _NAME):
-            try:
-                fd = self._directory.open_file(name, os.O_RDONLY)
-            except FileNotFoundError:
-                continue
-            try:
-                with open(fd, encoding="utf-8", errors="replace", closefd=False) as lines:
-                    while batch := list(islice(lines, _BATCH)):
-                        yield from (event for event in _parsed(batch) if isinstance(event, dict) and "event" in event)
-            finally:
-                self._directory.close_file(fd)
-
     def _append(self, data: bytes) -> int:
         """Writes what the disk takes; returns how many bytes that was."""
         fd = self._directory.open_file(_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -107,6 +93,45 @@ class Ledger:
             now = self._directory.stat(_NAME)
             if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
                 self._directory.rename(_NAME, _PREDECESSOR)
+
+
+class LedgerTail:
+    """Reads a ledger as it grows, and across its rotation."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._inode = self._offset = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The events since the last call, oldest first; at first all that are still there. Torn lines are passed over.
+
+        Raises `OSError`.
+        """
+        fds: dict[int, int] = {}
+        try:
+            for name in (_NAME, _PREDECESSOR):  # in this order: a rotation in between hides nothing
+                with contextlib.suppress(FileNotFoundError):
+                    fd = self._directory.open_file(name, os.O_RDONLY)
+                    if fds.setdefault(os.fstat(fd).st_ino, fd) != fd:
+                        self._directory.close_file(fd)
+            inodes = list(fds)[::-1]
+            if self._inode in inodes:
+                inodes = inodes[inodes.index(self._inode) :]
+            for inode in inodes:
+                yield from self._rest(inode, fds[inode])
+        finally:
+            for fd in fds.values():
+                self._directory.close_file(fd)
+
+    def _rest(self, inode: int, fd: int) -> Iterator[dict[str, Any]]:
+        if inode != self._inode:
+            self._inode, self._offset = inode, 0
+        with open(fd, "rb", closefd=False) as lines:
+            lines.seek(self._offset)
+            while batch := list(islice(lines, _BATCH)):
+                self._offset += sum(map(len, batch))
+                found = _parsed([line.decode("utf-8", "replace") for line in batch])
+                yield from (event for event in found if isinstance(event, dict) and "event" in event)
 
 
 def _parsed(lines: list[str]) -> list[Any]:

@@ -19,6 +19,7 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
+from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.owner import Owners
@@ -110,6 +111,8 @@ class Store:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
+        self.marks = Marks(directory)
+        """Of what is archived."""
         self.has_timing = False
         """Whether there are timing files, as far as this process has seen."""
         self.locks = True
@@ -285,7 +288,7 @@ class Store:
                 if not self.directory.can_lock:
                     return self._delete_on_windows(claim), claim.found.st_size
                 self.directory.unlink(claim.name)
-                self._delete_timing(claim.name)
+                self._delete_companions(claim.name)
                 return DeleteResult.DELETED, claim.found.st_size
         except BusyError:
             return DeleteResult.IN_USE, 0
@@ -294,8 +297,9 @@ class Store:
         except ForeignFileError:
             return DeleteResult.NOT_DUE, 0
 
-    def _delete_timing(self, name: str) -> None:
-        """A session's timing file goes with its log."""
+    def _delete_companions(self, name: str) -> None:
+        """A session's timing file and its mark go with its log."""
+        self.marks.remove(name)
         if self.has_timing:
             with contextlib.suppress(OSError):  # there is none, or it follows as one whose log is gone
                 self.directory.unlink(timing_name_of(name))
@@ -317,7 +321,7 @@ class Store:
             self.directory.unlink(claim.name)
         except PermissionError:
             return DeleteResult.IN_USE
-        self._delete_timing(claim.name)
+        self._delete_companions(claim.name)
         return DeleteResult.DELETED
 
     # -- looking ---------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
+from streaming_logger._archive.archiver import Archiver
 from streaming_logger._base.errors import DirectoryError
 from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.stats import FULL, Health, Stats
@@ -66,7 +67,9 @@ class Engine:
         flush.started = context.clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
         radar = Task("radar", self.radar.work, lambda: self.flusher.interval)
-        self.worker = Worker([flush, self._sweep, radar], context, autostart=autostart)
+        self.archiver = Archiver(context, autostart=autostart)
+        archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
+        self.worker = Worker([flush, self._sweep, radar, archive], context, autostart=autostart)
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -166,7 +169,8 @@ class Engine:
         self.closed = True  # from here on writers do not buffer
         answered = self.release()
         if self.worker.stop(self.context.timeouts.wait if answered else 0.0):
-            self.directory.close()  # a sweep that was due before the thread ended may have opened it again
+            self.archiver.close()
+            self.directory.close()  # a sweep that was due before that, or an upload, may have opened it again
         if not self.worker.is_current:
             self.events.records.deliver_waiting(block=True)
         # Within the worker's own work, or a signal handler that interrupts it, nothing was done yet.

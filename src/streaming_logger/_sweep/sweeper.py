@@ -187,6 +187,8 @@ class SweepPass:
         self._clock = context.clock
         self._events = context.events
         self.policy = policy
+        self._settings = context.settings
+        self._counters = context.counters
         self._owners = Owners(context.store.directory)
         self._files: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
@@ -302,13 +304,22 @@ class SweepPass:
         if session is None or entry.pinned:
             return False
 
+        is_archived = True
+
         def due(claim: Claim) -> bool:
+            nonlocal is_archived, reason
             age = self._clock.wall() - claim.found.st_mtime
             if claim.found.st_mtime != entry.mtime and self.policy.reason(age) is None:
                 return False  # written to since the scan
             # failed_retention_minutes delays the retention, not max_session_age_hours or an emergency.
-            if reason == "retention" and self.policy.reason(age, failed=True) is None:
-                return self._store.outcome(claim.fd) is None
+            kept_if_failed = reason == "retention" and self.policy.reason(age, failed=True) is None
+            if kept_if_failed and self._store.outcome(claim.fd) is not None:
+                return False
+            is_archived = self._is_archived(claim)
+            if not is_archived and reason == "retention":  # the archive delays the same rule, and no other
+                if self.policy.max_age is None or age <= self.policy.max_age:
+                    return False
+                reason = "max_age"
             return True
 
         try:
@@ -322,6 +333,7 @@ class SweepPass:
             return False
         self._files[reason] += 1
         self._bytes[reason] += size
+        self._counters.add(deleted_unarchived=not is_archived)
         self._events.emit(
             "deleted",
             logging.DEBUG,
@@ -333,5 +345,13 @@ class SweepPass:
             bytes=size,
             age=round(self._clock.wall() - entry.mtime, 3),
             reason=reason,
+            **({} if is_archived else {"archived": False}),
         )
         return True
+
+    def _is_archived(self, claim: Claim) -> bool:
+        """Whether the archive is done with it; true where there is none."""
+        if self._settings.config.archive.url is None:
+            return True
+        mark = self._store.marks.read(claim.name)
+        return mark is not None and mark.covers(claim.found)

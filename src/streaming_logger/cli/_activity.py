@@ -14,8 +14,8 @@ from pathlib import Path
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.statx import Found
 from streaming_logger._disk.store import Store
-from streaming_logger.cli._statx import Found
 
 __all__ = ["ACTIVE", "IDLE", "PARKED", "UNKNOWN", "Activity"]
 

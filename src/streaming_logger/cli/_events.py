@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import Ledger
+from streaming_logger._disk.ledger import LedgerTail
 
 __all__ = ["read_events", "whole"]
 
@@ -21,7 +21,7 @@ _LARGEST = 1e15
 
 def read_events(directory: Directory) -> Iterator[dict[str, Any]]:
     """All events, oldest first: each flat, with a time `at` and a word `event`. Raises `OSError`."""
-    for event in Ledger(directory).read():
+    for event in LedgerTail(directory).read():
         if type(event["event"]) is str and type(event.get("at")) in (int, float) and _is_sound(event):
             yield event
 

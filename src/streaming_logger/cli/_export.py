@@ -10,7 +10,7 @@ from typing import Any
 
 from streaming_logger.cli._recording import Recording, with_recording
 from streaming_logger.cli._text import escape, one_line
-from streaming_logger.cli._verb import OK, Verb, as_json, id_argument, note, print_json, raw_argument
+from streaming_logger.cli._verb import OK, Verb, archive_argument, as_json, id_argument, note, print_json, raw_argument
 
 __all__ = ["VERBS"]
 
@@ -21,6 +21,7 @@ _WIDTH, _HEIGHT = 80, 24
 
 def _arguments(parser: ArgumentParser) -> None:
     id_argument(parser)
+    archive_argument(parser)
     parser.add_argument(
         "--format",
         choices=list(_FORMATS),

@@ -15,10 +15,10 @@ from typing import Any
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of
+from streaming_logger._disk.statx import lstat
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
-from streaming_logger.cli._statx import lstat
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import duration, one_line, size
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, raw_argument

@@ -22,7 +22,7 @@ from streaming_logger.cli._text import Column, duration, one_line, print_table, 
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
 
-__all__ = ["VERBS", "recover"]
+__all__ = ["VERBS", "opened", "recover"]
 
 
 # -- sweep ---------------------------------------------------------------------------
@@ -78,13 +78,13 @@ def _due_sessions(target: Target) -> list[tuple[Session, str]]:
 
 def _swept(target: Target) -> SweepReport:
     """One sweep, under the locks that a server's sweep takes."""
-    with _opened(target) as context:
+    with opened(target) as context:
         return Sweeper(context).sweep_at_once()
 
 
 def recover(target: Target) -> None:
     """Appends what the crash journals of dead processes hold to the session files, and says what that was."""
-    with _opened(target) as context:
+    with opened(target) as context:
         Crashes(context).recover_all()
         stats = context.counters.snapshot()
     note(f"recovered {stats.sessions_recovered:,} sessions of crashed processes, {size(stats.bytes_recovered)} bytes")
@@ -93,7 +93,7 @@ def recover(target: Target) -> None:
 
 
 @contextmanager
-def _opened(target: Target) -> Iterator[Context]:
+def opened(target: Target) -> Iterator[Context]:
     """The directory as a server opens it. Raises `UsageError` where one would refuse it."""
     context = Context.make(Settings(target.config), target.path)
     try:

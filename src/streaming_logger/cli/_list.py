@@ -12,10 +12,20 @@ from datetime import datetime
 from typing import Any
 
 from streaming_logger._disk.names import session_id_of
+from streaming_logger.cli._archive import list_archive, list_arguments
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, print_json, print_json_lines
+from streaming_logger.cli._verb import (
+    FOUND_PROBLEMS,
+    OK,
+    Verb,
+    archive_argument,
+    count,
+    note,
+    print_json,
+    print_json_lines,
+)
 from streaming_logger.cli._view import Session, resolve, scan
 
 __all__ = ["VERBS", "swept"]
@@ -49,9 +59,13 @@ def _ls_arguments(parser: ArgumentParser) -> None:
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
     )
     parser.add_argument("-n", "--limit", type=count, metavar="N", help="only the last N")
+    archive_argument(parser)
+    list_arguments(parser)
 
 
 def _ls(args: Namespace) -> int:
+    if args.archive is not None:
+        return list_archive(args)
     target = find_target(args.dir, args.config).must_exist()
     sessions = scan(target)
     if args.prefix:

@@ -6,8 +6,8 @@ import os
 import time
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.statx import Found
 from streaming_logger._watch.loops import find_loops
-from streaming_logger.cli._statx import Found
 
 __all__ = ["Loops"]
 

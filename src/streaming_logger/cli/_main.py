@@ -9,8 +9,22 @@ import os
 import sys
 from collections.abc import Sequence
 
+from streaming_logger._archive.bucket import ArchiveError
 from streaming_logger._base.errors import ConfigError
-from streaming_logger.cli import _check, _doctor, _export, _follow, _keep, _list, _read, _replay, _scan, _timing, _top
+from streaming_logger.cli import (
+    _archive,
+    _check,
+    _doctor,
+    _export,
+    _follow,
+    _keep,
+    _list,
+    _read,
+    _replay,
+    _scan,
+    _timing,
+    _top,
+)
 from streaming_logger.cli._target import UsageError
 from streaming_logger.cli._verb import OK, USAGE, Verb
 
@@ -25,6 +39,7 @@ VERBS: tuple[Verb, ...] = (
     *_timing.VERBS,
     *_export.VERBS,
     *_keep.VERBS,
+    *_archive.VERBS,
     *_list.VERBS[1:],
     *_scan.VERBS,
     *_check.VERBS,
@@ -49,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = verb.run(args)
         sys.stdout.flush()
-    except (ConfigError, UsageError) as error:
+    except (ConfigError, UsageError, ArchiveError) as error:
         text = str(error)
         if isinstance(error, ConfigError):
             text = "\n  ".join([f"{error.source}:", *map(str, error.problems)])

@@ -8,12 +8,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger.cli._archive import downloaded
 from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import escape, one_line, utf8_decoder
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
     Verb,
+    archive_argument,
     as_json,
     count,
     id_argument,
@@ -37,6 +39,7 @@ _CHUNK = 1 << 16
 
 def _show_arguments(parser: ArgumentParser) -> None:
     id_argument(parser)
+    archive_argument(parser)
     parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
     raw_argument(parser)
 
@@ -61,10 +64,21 @@ def _print_session(session: Session, fd: int, args: Namespace) -> int:
 
 def with_session(args: Namespace, use: Callable[[Session, int, Directory], int]) -> int:
     """Opens the file of session `args.id` for `use`, and returns its exit code; says so where there is none."""
-    target = find_target(args.dir, args.config).must_exist()
-    session = find(scan(target), args.id)
-    if session is None:
-        return no_such_session(target, args.id)
+    if args.archive is None:
+        target = find_target(args.dir, args.config).must_exist()
+        session = find(scan(target), args.id)
+        return no_such_session(target, args.id) if session is None else _with_file(target, session, use)
+    with downloaded(args) as found:
+        if found is None:
+            return FOUND_PROBLEMS
+        session = scan(found.target)[0]._replace(state=found.record.outcome, loop=found.record.loop or "")
+        code = _with_file(found.target, session, use)
+        if found.damage:
+            note(found.damage)
+        return FOUND_PROBLEMS if found.damage else code
+
+
+def _with_file(target: Target, session: Session, use: Callable[[Session, int, Directory], int]) -> int:
     directory = target.directory
     try:
         fd = directory.open_file(session.file, os.O_RDONLY)
@@ -155,4 +169,4 @@ class JsonPrinter(Printer):
             print(as_json({"text": text}), flush=True)
 
 
-VERBS = (Verb("show", "the text of a session", _show_arguments, _show, "ID [--tail N] [--raw]"),)
+VERBS = (Verb("show", "the text of a session", _show_arguments, _show, "ID [--tail N] [--raw] [--archive URL]"),)

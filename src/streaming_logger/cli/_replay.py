@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from streaming_logger.cli._read import JsonPrinter, Printer
 from streaming_logger.cli._recording import Recording, with_recording
-from streaming_logger.cli._verb import OK, Verb, id_argument, raw_argument, seconds
+from streaming_logger.cli._verb import OK, Verb, archive_argument, id_argument, raw_argument, seconds
 
 __all__ = ["VERBS"]
 
@@ -19,6 +19,7 @@ _SLEEP_SECONDS = 3600.0
 
 def _arguments(parser: ArgumentParser) -> None:
     id_argument(parser)
+    archive_argument(parser)
     parser.add_argument("--speed", type=_factor, default=1.0, metavar="X", help="so many times as fast (1)")
     parser.add_argument("--max-pause", type=seconds, metavar="S", help="no pause is longer than S seconds")
     raw_argument(parser)

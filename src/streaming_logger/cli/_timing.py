@@ -14,7 +14,7 @@ from itertools import accumulate
 from streaming_logger.cli._chart import LABEL, print_chart, rates, save_chart
 from streaming_logger.cli._recording import Recording, with_recording
 from streaming_logger.cli._text import one_line, span, utf8_decoder
-from streaming_logger.cli._verb import OK, Verb, count, id_argument, note, print_json
+from streaming_logger.cli._verb import OK, Verb, archive_argument, count, id_argument, note, print_json
 
 __all__ = ["VERBS", "Figures", "figures"]
 
@@ -81,6 +81,7 @@ def _percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def _arguments(parser: ArgumentParser) -> None:
     id_argument(parser)
+    archive_argument(parser)
     parser.add_argument("--width", type=count, metavar="N", help="columns of the chart (as the terminal has); 0: none")
     parser.add_argument("--png", metavar="FILE", help="draw the chart into a PNG file; needs the extra `plot`")
     parser.add_argument("--svg", metavar="FILE", help="draw the chart into an SVG file; needs the extra `plot`")

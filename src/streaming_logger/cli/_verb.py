@@ -15,6 +15,7 @@ __all__ = [
     "OK",
     "USAGE",
     "Verb",
+    "archive_argument",
     "as_json",
     "count",
     "id_argument",
@@ -47,6 +48,12 @@ class Verb(NamedTuple):
 
 def id_argument(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="the session; a unique prefix suffices")
+
+
+def archive_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--archive", nargs="?", const="", metavar="URL", help="from the archive; without URL: that of the configuration"
+    )
 
 
 def raw_argument(parser: ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of, session_id_of
+from streaming_logger._disk.statx import Found, lstat
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._loops import Loops
-from streaming_logger.cli._statx import Found, lstat
 from streaming_logger.cli._target import Target, UsageError
 from streaming_logger.cli._text import one_line
 

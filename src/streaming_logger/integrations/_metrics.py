@@ -9,7 +9,7 @@ from streaming_logger._logger import StreamingLogger
 
 __all__ = ["METRICS", "Metric", "Numbers", "numbers"]
 
-_DELETIONS = ("retention", "max_age", "disk", "immediate")
+_DELETIONS = ("retention", "max_age", "disk", "immediate", "archived")
 _DROPS = ("buffer full", "closed", "session cap")
 _HEALTH = {"ok": 0, "degraded": 1, "failing": 2}
 
@@ -50,6 +50,10 @@ METRICS = (
     Metric("chunks_unjournaled", "chunks_unjournaled", "chunks that found no room in the crash journal", True),
     Metric("sessions_recovered", "sessions_recovered", "sessions of dead processes recovered from journals", True),
     Metric("recovered_bytes", "bytes_recovered", "bytes of text recovered from journals", True, "By"),
+    Metric("uploads", "uploads", "session files uploaded to the archive", True),
+    Metric("uploaded_bytes", "uploaded_bytes", "bytes of their texts there, compressed", True, "By"),
+    Metric("upload_errors", "upload_errors", "uploads that failed and are tried again", True),
+    Metric("deleted_unarchived", "deleted_unarchived", "files that had to be deleted before they were archived", True),
     Metric("sweeps", "sweeps", "sweeps of completed files", True),
     Metric("sweep_errors", "sweep_errors", "files that could not be swept", True),
     Metric("deleted_files", "deleted_files", "files deleted", True, reasons=_DELETIONS),

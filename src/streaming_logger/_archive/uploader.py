@@ -1,0 +1,323 @@
+"""One pass over the directory: uploads each completed file that is not in the archive yet.
+
+The directory is the queue: a file's mark says up to which state of it all is done. A file is claimed only for
+microseconds, before its upload and after it: a new turn's writer must never wait for the store. What was written
+meanwhile is found by the second look, and uploaded in the next pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from streaming_logger._archive.body import Digest, put_file
+from streaming_logger._archive.bucket import ArchiveError, Bucket
+from streaming_logger._archive.history import History, last_loop, last_outcome
+from streaming_logger._archive.keys import Place, host_name_of
+from streaming_logger._archive.record import Record
+from streaming_logger._base.sync import OneShotEvent, allocate_lock
+from streaming_logger._context import Context
+from streaming_logger._disk.archived import Mark
+from streaming_logger._disk.names import SUFFIX, session_id_of
+from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.statx import lstat
+from streaming_logger._disk.store import BusyError, Claim, DeleteResult, Entry, ForeignFileError
+from streaming_logger._disk.timing import timing_name_of
+from streaming_logger._sweep.policy import Policy
+
+__all__ = ["Uploader"]
+
+#: Files examined, and uploaded, before the next ones are looked at.
+_BATCH = 256
+#: Marks without a file are looked for in every so many passes.
+_TIDY_EVERY = 100
+#: What a session's end is noted later than its last text, at least so much.
+_GRAIN_SECONDS = 0.01
+
+_WELL = ("completed", "released")
+#: The outcome of a session whose process died without a crash journal.
+_ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completed:
+    """A completed session's file, as it was while it was claimed."""
+
+    name: str
+    session: str
+    fd: int
+    found: os.stat_result
+    mark: Mark | None
+    """Of an older state."""
+    outcome: str
+    lines: list[dict[str, Any]]
+
+
+class Uploader:
+    """The passes over one directory. One process runs one at a time: see `Archiver`."""
+
+    def __init__(self, context: Context, bucket: Bucket, drain_until: Callable[[], float | None]) -> None:
+        """`drain_until` is the monotonic time after which no upload begins; None while there is no hurry."""
+        self._context = context
+        self._drain_until = drain_until
+        # Held by the uploader's threads over what they do with the directory, never over a request.
+        self._lock = allocate_lock()
+        self._store = context.store
+        self._bucket = bucket
+        self._history = History(context.store.directory)
+        self._host = socket.gethostname()
+        self._passes = 0
+        self._done: dict[str, tuple[float, int]] = {}
+        """Names of files that need nothing, by (mtime, size): their marks are not read again."""
+        self._deferred: set[str] = set()
+        """Files of which no end is known: it may be on its way to the ledger."""
+        self.uploaded = 0
+        """Sessions, in this pass."""
+        self._refusals: list[ArchiveError] = []
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether the last pass left files to the next one because their end was not known."""
+        return bool(self._deferred)
+
+    def run(self) -> None:
+        """One pass. Raises `ArchiveError` when the store refused something, or the directory's `OSError`."""
+        self.uploaded = 0
+        self._refusals.clear()
+        self._store.directory.open()
+        self._history.refresh()
+        done, self._done = self._done, {}
+        seen: set[str] = set()
+        with (
+            contextlib.closing(Owners(self._store.directory)) as owners,
+            contextlib.closing(self._store.scan(_BATCH, self._failed)) as slices,
+        ):
+            for part in slices:
+                seen.update(entry.name for entry in part)
+                due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry)]
+                self._upload_all(due, owners)
+                if self._is_over():
+                    return
+        if self._passes % _TIDY_EVERY == 0:
+            for name in self._store.marks.names() - seen:
+                self._store.marks.remove(name)
+        self._deferred &= seen
+        self._passes += 1
+        if self._refusals:
+            raise self._refusals[0]
+
+    def _is_done(self, entry: Entry, done: dict[str, tuple[float, int]]) -> bool:
+        state = (entry.mtime, entry.size)
+        if done.get(entry.name) != state:
+            return False
+        self._done[entry.name] = state
+        return True
+
+    def _is_due(self, entry: Entry) -> bool:
+        if session_id_of(entry.name) is None:
+            return False
+        config, age = self._context.settings.config, self._context.clock.wall() - entry.mtime
+        if config.archive.when == "expired":
+            return Policy.of(config).reason(age) is not None
+        # The radar may look at the last text after the session's end.
+        return age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+
+    def _is_over(self) -> bool:
+        until = self._drain_until()
+        return until is not None and self._context.clock.monotonic() >= until
+
+    def _upload_all(self, entries: list[Entry], owners: Owners) -> None:
+        """So many at once as the settings allow, each on a thread of its own; the first one on this."""
+        left = iter(entries)
+        threads: list[OneShotEvent] = []
+        for number in range(1, min(len(entries), self._context.settings.config.archive.max_uploads)):
+            ended = OneShotEvent()
+            with contextlib.suppress(RuntimeError, MemoryError):  # fewer threads, then
+                self._context.run_thread(
+                    lambda ended=ended: self._work(left, owners, ended),  # type: ignore[misc]
+                    f"streaming_logger archive {number}",
+                )
+                threads.append(ended)
+        self._work(left, owners, OneShotEvent())
+        for ended in threads:
+            ended.wait(float("inf"))
+        if self._is_down():
+            raise self._refusals[0]
+
+    def _work(self, left: Iterator[Entry], owners: Owners, ended: OneShotEvent) -> None:
+        try:
+            while not self._is_over() and not self._is_down():
+                with self._lock:
+                    entry = next(left, None)
+                if entry is None:
+                    return
+                self._take(entry, owners)
+        finally:
+            ended.set()
+
+    def _is_down(self) -> bool:
+        """Whether the store refuses so much that the rest waits for the next pass."""
+        return len(self._refusals) > self.uploaded + self._context.settings.config.archive.max_uploads
+
+    def _take(self, entry: Entry, owners: Owners) -> None:
+        """One file, if it is complete and not archived. Whatever goes wrong leaves the others alone."""
+        try:
+            with self._lock:
+                completed = self._claimed(entry, owners)
+            if completed is None:
+                return
+            try:
+                mark = self._upload(completed) if self._is_wanted(completed) else Mark.of(completed.found)
+                with self._lock:
+                    self._settle(completed, mark, owners)
+            finally:
+                self._store.directory.close_file(completed.fd)
+        except (BusyError, FileNotFoundError, ForeignFileError):
+            pass  # in use, gone, or no session's
+        except ArchiveError as error:
+            self._refusals.append(error)
+        except OSError as error:
+            self._failed(entry.name, error)
+        except Exception as error:  # noqa: BLE001 - one file must not end the thread
+            self._refusals.append(ArchiveError(f"{entry.name}: {error!r}"))
+
+    def _claimed(self, entry: Entry, owners: Owners) -> _Completed | None:
+        """Looks at a completed file; None for one that is done with, or whose end is not known yet."""
+        name = entry.name
+        with self._store.claim(name, owners) as claim:
+            mark = self._store.marks.read(name)
+            if mark is not None and mark.covers(claim.found):
+                self._done[name] = (claim.found.st_mtime, claim.found.st_size)
+                return None
+            lines = self._history.of(name)
+            outcome = self._outcome(claim, lines)
+            if outcome is None:
+                return None
+            self._deferred.discard(name)
+            fd = self._store.directory.open_file(name, os.O_RDONLY)
+        session = next((str(line["session"]) for line in lines if "session" in line), session_id_of(name) or name)
+        return _Completed(
+            name=name, session=session, fd=fd, found=claim.found, mark=mark, outcome=outcome, lines=list(lines)
+        )
+
+    def _outcome(self, claim: Claim, lines: list[dict[str, Any]]) -> str | None:
+        """How the last turn ended; None while the ledger may not have its end yet."""
+        if (failed := self._store.outcome(claim.fd)) is not None:
+            return failed
+        end = last_outcome(lines)
+        if end is not None and end[0] >= claim.found.st_mtime - _GRAIN_SECONDS:
+            return end[1]
+        if claim.name not in self._deferred:
+            self._deferred.add(claim.name)
+            return None
+        return _ORPHANED
+
+    def _is_wanted(self, completed: _Completed) -> bool:
+        if self._context.settings.config.archive.only == "all":
+            return True
+        return completed.outcome not in _WELL or last_loop(completed.lines) is not None
+
+    def _upload(self, completed: _Completed) -> Mark:
+        """All of its objects; the mark for this state."""
+        name, size = completed.name, completed.found.st_size
+        settings = self._context.settings.config.archive
+        start = self._start(completed)
+        if completed.mark is not None and completed.mark.date:
+            place = Place(completed.mark.date, completed.mark.host, name.removesuffix(SUFFIX))
+        else:
+            place = Place(start[:10], host_name_of(settings.host or self._host), name.removesuffix(SUFFIX))
+        digest = Digest(completed.fd, size)
+        record = Record(
+            session=completed.session,
+            file=name,
+            host=place.host,
+            outcome=completed.outcome,
+            bytes=size,
+            characters=digest.characters,
+            start=start,
+            end=_iso(completed.found.st_mtime),
+            loop=last_loop(completed.lines),
+            sha256=digest.sha256,
+            key=place.text_key(settings.compress),
+            timing_key=None,
+            stored_bytes=0,
+            events=completed.lines,
+        )
+        stored = put_file(self._bucket, record.key, completed.fd, size, settings.compress, record.attributes())
+        timing_key = self._upload_timing(name, place, settings.compress)
+        record = record.with_stored(stored, timing_key)
+        self._bucket.put(place.record_key, record.to_json())
+        self._bucket.put(place.index_key, b"")
+        with self._lock:
+            self.uploaded += 1
+        self._context.counters.add(uploads=1, uploaded_bytes=stored)
+        self._context.events.emit(
+            "archived",
+            logging.DEBUG,
+            "archived %s: %d bytes",
+            name,
+            size,
+            session=completed.session,
+            file=name,
+            bytes=size,
+            key=record.key,
+        )
+        return Mark.of(completed.found, place.date, place.host)
+
+    def _upload_timing(self, name: str, place: Place, compress: str) -> str | None:
+        """The session's timing file, if there is one; its key."""
+        try:
+            fd = self._store.directory.open_file(timing_name_of(name), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            key = place.timing_key(compress)
+            put_file(self._bucket, key, fd, os.fstat(fd).st_size, compress)
+            return key
+        finally:
+            self._store.directory.close_file(fd)
+
+    def _settle(self, completed: _Completed, mark: Mark, owners: Owners) -> None:
+        """Marks what is done with, unless it was written to meanwhile; deletes it where that is the rule."""
+        name = completed.name
+
+        def settle(claim: Claim) -> bool:
+            if not mark.covers(claim.found):
+                return False  # a new turn: the next pass uploads it
+            self._store.marks.write(name, mark)
+            return bool(mark.date) and self._context.settings.config.archive.delete_after_upload
+
+        how, size = self._store.delete_if(name, settle, owners)
+        if how is DeleteResult.DELETED:
+            self._context.counters.deleted("archived", 1, size)
+            self._context.events.emit(
+                "deleted",
+                logging.DEBUG,
+                "deleted %s: %s",
+                name,
+                "archived",
+                session=completed.session,
+                file=name,
+                bytes=size,
+                reason="archived",
+            )
+
+    def _start(self, completed: _Completed) -> str:
+        """When the session began, as far as that is known: the birth of its file, or the first that is told of it."""
+        born = lstat(str(self._store.directory.path / completed.name)).born
+        times = [line["at"] for line in completed.lines if isinstance(line.get("at"), (int, float))]
+        return _iso(born if born is not None else min([completed.found.st_mtime, *times]))
+
+    def _failed(self, name: str, error: OSError) -> None:
+        self._context.counters.add(upload_errors=1)
+        self._context.events.report(f"upload {error.errno}", "cannot archive %s: %s", name, error.strerror or error)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

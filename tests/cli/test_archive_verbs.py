@@ -1,0 +1,167 @@
+"""`archive`, `find`, and `ls`, `show`, `replay`, `timing` with `--archive`: on files, and with requests counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tools import run
+
+from s3_server import BUCKET, ENVIRONMENT, Proxy, proxied_objects
+from streaming_logger import ArchiveConfig, Config, StreamingLogger
+from streaming_logger._archive.bucket import Bucket
+from streaming_logger._archive.lookup import days, records_of, records_of_day, sessions_beginning
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """An archive of two hosts: three sessions each, one of which was on both."""
+    url = f"{tmp_path.as_uri()}/archive"
+    for host in ("web-1", "web-2"):
+        config = Config(record_timing=True, min_free_disk_mb=None, archive=ArchiveConfig(url=url, host=host))
+        with StreamingLogger(config, directory=tmp_path / host) as logger:
+            for session in (f"{host}/first", f"{host}/second", "both"):
+                logger.write(session, f"{session} on {host}\n")
+                logger.write(session, "the end ö\n")
+                logger.complete_session(session, outcome="error" if session.endswith("second") else "completed")
+    return url
+
+
+def test_find_says_where_a_session_was(url: str) -> None:
+    """On each host, the latest first; by its id, or the beginning of it."""
+    found = json.loads(run("find", "both", "--archive", url, "--json").stdout)
+    assert [record["host"] for record in found] == ["web-2", "web-1"]
+    assert {record["session"] for record in found} == {"both"}
+    (record,) = json.loads(run("find", "web-2/s", "--archive", url, "--json").stdout)
+    assert (record["session"], record["outcome"], record["bytes"]) == ("web-2/second", "error", 33)
+    table = run("find", "both", "--archive", url).stdout
+    assert [line.split()[-2:] for line in table.splitlines()[1:]] == [["web-2", "both"], ["web-1", "both"]]
+
+
+def test_ambiguous_and_unknown_ids(url: str) -> None:
+    """Named, as in the directory."""
+    found = run("show", "web-1", "--archive", url, check=2)
+    assert "web-1 begins the ids of 2 sessions:\n  web-1/first\n  web-1/second\n" in found.stderr
+    found = run("find", "nowhere", "--archive", url, check=1)
+    assert found.stderr == f"there is no session nowhere in {url}\n"
+
+
+def test_show_replay_and_timing_read_from_the_archive(url: str) -> None:
+    """The latest where it was on several hosts, which is said."""
+    found = run("show", "both", "--archive", url)
+    assert found.stdout == "both on web-2\nthe end ö\n"
+    assert "also on web-1" in found.stderr
+    assert run("show", "web-1/f", "--archive", url, "--tail", "1").stdout == "the end ö\n"
+    assert run("replay", "web-1/first", "--archive", url).stdout == "web-1/first on web-1\nthe end ö\n"
+    assert "chunks               2" in run("timing", "web-1/first", "--archive", url).stdout
+    shown = json.loads(run("show", "web-2/second", "--archive", url, "--json").stdout)
+    assert (shown["session"]["state"], shown["text"]) == ("error", "web-2/second on web-2\nthe end ö\n")
+
+
+def test_damaged_text_is_said(url: str, tmp_path: Path) -> None:
+    """One whose checksum is another's is shown, with exit code 1; one that is no gzip cannot be."""
+    (path,) = tmp_path.glob("archive/date=*/host=web-1/web-1%2Ffirst.log.gz")
+    path.write_bytes(gzip.compress(b"other text\n"))
+    found = run("show", "web-1/first", "--archive", url, check=1)
+    assert found.stdout == "other text\n"
+    assert "is damaged: its checksum is not that of the record" in found.stderr
+    path.write_bytes(b"nonsense")
+    assert "is damaged" in run("show", "web-1/first", "--archive", url, check=2).stderr
+    path.unlink()
+    assert (
+        "there is a record of the session, and no text any more"
+        in run("show", "web-1/first", "--archive", url, check=2).stderr
+    )
+
+
+def test_ls_by_day_host_and_outcome(url: str, tmp_path: Path) -> None:
+    """The latest day, unless one is named; filters leave rows out."""
+
+    def listed(*arguments: str) -> list[str]:
+        return [record["session"] for record in json.loads(run("ls", "--archive", url, "--json", *arguments).stdout)]
+
+    assert sorted(listed()) == ["both", "both", "web-1/first", "web-1/second", "web-2/first", "web-2/second"]
+    assert sorted(listed("--host", "web-2")) == ["both", "web-2/first", "web-2/second"]
+    assert listed("--outcome", "error") == ["web-1/second", "web-2/second"]
+    assert listed("web-1", "--outcome", "completed") == ["web-1/first"]
+    assert len(listed("-n", "1")) == 1
+    assert listed("--date", "2020-01-01") == []
+    assert run("ls", "--archive", url).stdout.splitlines()[0].split() == [
+        *("OUTCOME", "SIZE", "BEGAN", "ENDED", "HOST", "SESSION")
+    ]
+
+
+def test_archive_uploads_what_a_server_left(tmp_path: Path) -> None:
+    """Once each; the exit code says whether all went well."""
+    with StreamingLogger(Config(min_free_disk_mb=None), directory=tmp_path / "logs") as logger:
+        for number in range(5):
+            logger.write(f"s{number}", "text")
+            logger.complete_session(f"s{number}")
+    url = f"{tmp_path.as_uri()}/archive"
+    found = run("archive", url, "--dir", "logs")
+    assert found.stderr == f"archived 5 sessions, 120 bytes, to {url}\n"
+    assert "archived 0 sessions" in run("archive", url, "--dir", "logs").stderr
+    assert run("show", "s3", "--archive", url).stdout == "text"
+    (tmp_path / "blocked").write_text("")
+    found = run("archive", f"{tmp_path.as_uri()}/blocked/x", "--dir", "logs", check=1)
+    assert "Not a directory" in found.stderr
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    """No archive, no such kind of archive."""
+    (tmp_path / "logs").mkdir()
+    found = run("show", "s", "--dir", "logs", "--archive", check=2)
+    assert found.stderr == "streaming-logger: no archive is configured: name it by --archive URL, or set archive.url\n"
+    assert "is no URL of an archive" in run("find", "s", "--archive", "ftp://x", check=2).stderr
+
+
+# -- the number of requests ----------------------------------------------------------
+
+
+@pytest.fixture
+def million(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A store with 1,000,000 objects: 250,000 sessions on 100 hosts in 25 days."""
+    times = {"start": "2026-11-25T00:00:00.000Z", "end": "2026-11-25T00:00:01.000Z"}
+    record = {"file": "", "outcome": "completed", "bytes": 5, "characters": 5, "loop": None, "sha256": "", **times}
+    record |= {"key": "", "timing_key": None, "stored_bytes": 5, "events": []}
+
+    def content(key: str) -> bytes:
+        name, host = key.split("/")[-1].removesuffix(".json"), key.split("host=")[1].split("/")[0]
+        return json.dumps(record | {"session": name, "host": host}).encode()
+
+    keys = []
+    for number in range(250_000):
+        name = f"{number * 2654435761 % 2**32:08x}-{number:06}"
+        place = f"date=2026-11-{number % 25 + 1:02}/host=web-{number // 25 % 100:03}"
+        keys += [f"{place}/{name}.log.gz", f"{place}/{name}.timing.gz", f"{place}/{name}.json"]
+        keys.append(f"index/{name}/{place[5:15]}/{place[21:]}")
+    with proxied_objects(sorted(keys), content) as server:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def test_lookup_among_a_million_objects(million: Proxy) -> None:
+    """The numbers of requests that `_archive.lookup` states, counted at the server."""
+    bucket = Bucket(f"s3://{BUCKET}")
+    name = f"{777 * 2654435761 % 2**32:08x}-000777"
+
+    def requests() -> list[str]:
+        found = [method for method, _ in million.requests]
+        million.requests.clear()
+        return found
+
+    assert [record.host for record in records_of(bucket, name)] == ["web-031"]
+    assert requests() == ["GET", "GET"]  # one listing, one record
+    assert sessions_beginning(bucket, name[:10], 20) == [name]
+    assert requests() == ["GET"]
+    assert records_of(bucket, "no-such-session") == []
+    assert requests() == ["GET"]
+    assert len(days(bucket)) == 25
+    assert requests() == ["GET"]
+    assert len(records_of_day(bucket, "2026-11-03", host="web-031", wanted=lambda record: True)) == 100
+    assert requests() == ["GET"] * 101  # one listing of 300 objects, 100 records
+    assert bucket.requests == 106

@@ -170,6 +170,20 @@ def test_file_is_deleted_after_its_upload(tmp_path: Path, logger: Callable[..., 
     assert os.listdir(tmp_path / "logs/.streaming_logger/archived") == []
 
 
+def test_pinned_file_is_archived_once_and_stays(tmp_path: Path, logger: Callable[..., StreamingLogger]) -> None:
+    """Also with `delete_after_upload`: it is pinned so that it stays here."""
+    streams = logger(delete_after_upload=True)
+    streams.write("pinned", "text")
+    streams.flush()
+    (tmp_path / "logs/pinned.log").chmod(0o1600)
+    streams.complete_session("pinned")
+    wait_until(lambda: streams.stats().uploads == 1)
+    stream(streams, "other")
+    wait_until(lambda: set(logs(tmp_path / "logs")) == {"pinned"})
+    assert streams.stats().uploads == 2
+    assert set(archived(tmp_path)) == {"pinned", "other"}
+
+
 def test_deletion_at_completion_waits_for_the_upload(tmp_path: Path, logger: Callable[..., StreamingLogger]) -> None:
     """Retention 0 is no reason to lose a session that is to be archived."""
     streams = logger({"file_retention_minutes": 0})

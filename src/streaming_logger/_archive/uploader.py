@@ -286,14 +286,13 @@ class Uploader:
     def _settle(self, completed: _Completed, mark: Mark, owners: Owners) -> None:
         """Marks what is done with, unless it was written to meanwhile; deletes it where that is the rule."""
         name = completed.name
-
-        def settle(claim: Claim) -> bool:
+        with self._store.claim(name, owners) as claim:
             if not mark.covers(claim.found):
-                return False  # a new turn: the next pass uploads it
+                return  # a new turn: the next pass uploads it
             self._store.marks.write(name, mark)
-            return bool(mark.date) and self._context.settings.config.archive.delete_after_upload
-
-        how, size = self._store.delete_if(name, settle, owners)
+        if not mark.date or not self._context.settings.config.archive.delete_after_upload:
+            return
+        how, size = self._store.delete_if(name, lambda claim: mark.covers(claim.found), owners)
         if how is DeleteResult.DELETED:
             self._context.counters.deleted("archived", 1, size)
             self._context.events.emit(

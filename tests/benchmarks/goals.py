@@ -319,7 +319,7 @@ def journal(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
 
 
 def archive(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
-    arguments = {"sessions": 100, "seconds": max(4.0, 4 * sizes.seconds)}
+    arguments = {"sessions": 100, "seconds": 7.0}
     found = rounds.run("archive.beside", {"with": arguments, "without": arguments})
     for figure, what, limit in (
         ("p50", "p50 of write()", 1.1),

@@ -135,6 +135,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, kills: int) -> None:
     for life in range(kills):
         with running(VICTIM, directory, str(life)) as program:
             wait_for_line(program, "ready")
+            began = time.time_ns()
             time.sleep(random.uniform(0.1, 0.3))  # the moment is the test
             program.kill()
             killed = time.time_ns()
@@ -145,7 +146,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, kills: int) -> None:
             assert records(directory / f"k{life}_{index}.log") == list(range(index * 50, index * 50 + 50))
         stamps = records(directory / f"open{life}.log")
         assert stamps == sorted(stamps)
-        worst = max(worst, (killed - stamps[-1]) / 1e9)
+        worst = max(worst, (killed - max([began, *stamps])) / 1e9)
         completed += len(done)
     print(f"{kills} kills, {completed} sessions of 50 records completed, 0 lost; open ones at most {worst:.3f} s")
     assert completed

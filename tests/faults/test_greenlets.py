@@ -79,7 +79,7 @@ def test_greenlets_lose_nothing_and_never_hang(tmp_path: Path, library: str, ord
 @pytest.mark.parametrize("order", ["patched first", "logger first"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_slow_disk_does_not_stop_other_greenlets(tmp_path: Path, library: str, order: str) -> None:
-    """One waits 0.5 s for a completion that another lock delays; the others go on."""
+    """One waits 1 s for a completion that another lock delays; the others go on."""
     place = tmp_path / "logs"
     place.mkdir(mode=0o700)
     (place / "s.log").touch(0o600)
@@ -87,12 +87,12 @@ def test_slow_disk_does_not_stop_other_greenlets(tmp_path: Path, library: str, o
         fcntl.flock(foreign, fcntl.LOCK_EX)
         with running(program(library, order, SLOW_DISK), place) as child:
             wait_for_line(child, "waiting")
-            release = threading.Timer(0.5, fcntl.flock, (foreign, fcntl.LOCK_UN))
+            release = threading.Timer(1.0, fcntl.flock, (foreign, fcntl.LOCK_UN))
             release.start()
             ticks = int(wait_for_line(child, "ticks"))
             worst = float(wait_for_line(child, "worst"))
             release.join()
             assert child.wait(10) == 0
     assert ticks > 20
-    assert worst < 0.3
+    assert worst < 0.8
     assert logs(place) == {"s": "text"}

@@ -86,7 +86,7 @@ def test_store_that_hangs_holds_up_nobody(
         stream(streams, 5)
         streams.flush()
         streams.cleanup_completed_files()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     begun = time.monotonic()
     streams.close()
     assert time.monotonic() - begun < 4

@@ -150,7 +150,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, kills: int) -> None:
         completed += len(done)
     print(f"{kills} kills, {completed} sessions of 50 records completed, 0 lost; open ones at most {worst:.3f} s")
     assert completed
-    assert worst < 0.05 + 0.5
+    assert worst < 0.05 + 1.5
     with StreamingLogger(Config(), directory=directory) as logger:
         files = list(directory.glob("*.log"))
         for path in files:

@@ -196,7 +196,7 @@ def test_without_a_worker_a_busy_file_is_retried(tmp_path: Path, live: Live) -> 
         logger.write("s", "text")
         begun = time.monotonic()
         logger.complete_session("s", outcome="error")
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
         release.join()
     assert logs(logger.base_dir) == {"s": "text"}
     assert logger.stats().bytes_buffered == 0

@@ -58,7 +58,7 @@ begun = time.monotonic()
 logger.flush()
 logger.complete_session("s")
 logger.close()
-assert time.monotonic() - begun < 1, time.monotonic() - begun
+assert time.monotonic() - begun < 4, time.monotonic() - begun
 assert not logger.stats().dropped_characters and not logger.stats().completions_overdue, logger.stats()
 say("unsure " + " ".join(map(str, unsure)))
 say(f"sure {number + 1}")
@@ -123,7 +123,7 @@ while time.monotonic() < end:
 signal.signal(signal.SIGALRM, signal.SIG_IGN)  # a handler that runs now may arm the timer once more
 begun = time.monotonic()
 logger.close()
-assert time.monotonic() - begun < 1, time.monotonic() - begun
+assert time.monotonic() - begun < 4, time.monotonic() - begun
 assert not logger.stats().dropped_characters and not logger.stats().completions_overdue, logger.stats()
 say(f"back {back}")
 say(f"sure {number}")
@@ -144,7 +144,7 @@ def one_run(program: str, place: Path, how: str = "") -> int:
     sure = int(printed(output, "sure"))
     unsure = set(map(int, printed(output, "unsure").split()))
     if took := printed(output, "took"):
-        assert float(took) < 2, took  # 5 s where something waits for a lock
+        assert float(took) < 4, took  # 5 s where something waits for a lock
     found = records(place / "logs" / "s.log")
     if program in (CTRL_C, TERMINATED):
         unsure |= {sure}  # the one whose write() was interrupted

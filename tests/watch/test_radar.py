@@ -146,7 +146,7 @@ def test_callback_that_raises_or_hangs_holds_up_nothing(live: Live, caplog: pyte
     begun = time.monotonic()
     logger.write("other", "text")
     logger.complete_session("other")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 4
     let_go.set()
     assert "on_runaway failed: ZeroDivisionError()" in caplog.text
     assert "on_runaway hangs: 16 calls have not returned" in caplog.text

@@ -88,7 +88,7 @@ def test_object_of_an_unknown_shape_is_an_error() -> None:
 @pytest.mark.parametrize("include", [["reasoning", "tool"], "tools"])
 def test_include_of_an_unknown_name_is_an_error(include: Any) -> None:
     """The message names the field, the rule and the value."""
-    with pytest.raises(ValueError, match=r"include: must be of reasoning, tool_calls, got 'tool"):
+    with pytest.raises(ValueError, match=r"include: must be of reasoning, tool_calls, choices, got 'tool"):
         TextExtractor(include)
 
 

@@ -1,222 +1,175 @@
-"""The chunks of the known SDKs: where each has its text. Told by shape, from objects and from plain dicts alike.
+"""The shapes of stream items: how each protocol is recognised, and who reads it.
 
-A shape function gets a chunk and returns its parts, (kind, text). It raises nothing of its own;
-what an attribute of a foreign object raises passes through to the caller.
+Told by attributes and keys, so that no SDK is imported. A reader gets an item, an object or a
+dict, and returns its parts. An item of no shape in the table is searched for text: see `search`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["ANSWER", "REASONING", "TOOL_CALL", "Part", "Shape", "chunk_in", "shape_of"]
+from streaming_logger._text.chat import chat, delta_parts
+from streaming_logger._text.events import EVENTS, TYPES, named, typed
+from streaming_logger._text.messages import blocks, graph_mode, is_echo, message, messages_in
+from streaming_logger._text.models import (
+    bedrock,
+    claude_message,
+    claude_result,
+    cumulative,
+    dashscope,
+    gemini,
+    json_bytes,
+    llama_index,
+    ollama,
+    pydantic_ai,
+    tgi,
+    vllm_output,
+)
+from streaming_logger._text.parts import ITEM, Part, at, get
+from streaming_logger._text.readers import Reader, answer, call, error, nothing
+from streaming_logger._text.search import search
 
-ANSWER = "answer"
-REASONING = "reasoning"
-TOOL_CALL = "tool call"
-
-#: A kind of text, and the text itself.
-Part = tuple[str, str]
-#: `Shape(chunk, all_kinds)`; without `all_kinds` it may leave out what is not the answer. A str is an answer alone.
-Shape = Callable[[Any, bool], Iterable[Part] | str]
-
-#: Where a dict of no known SDK has its text.
-_PLAIN_KEYS = ("content", "text", "token", "delta", "response")
-#: Events of OpenAI's Responses API that carry text, and its kind.
-_RESPONSES = {
-    "response.output_text.delta": ANSWER,
-    "response.refusal.delta": ANSWER,
-    "response.reasoning_text.delta": REASONING,
-    "response.reasoning_summary_text.delta": REASONING,
-    "response.function_call_arguments.delta": TOOL_CALL,
-    "response.custom_tool_call_input.delta": TOOL_CALL,
-    "response.mcp_call_arguments.delta": TOOL_CALL,
-}
-
-
-def get(chunk: Any, name: str) -> Any:
-    """A dict's item or an object's attribute; None where it is missing."""
-    return chunk.get(name) if isinstance(chunk, dict) else getattr(chunk, name, None)
+__all__ = ["is_protocol", "named_document", "reader_of", "tuple_parts", "words_of"]
 
 
-def shape_of(chunk: Any) -> Shape | None:
-    """The function that knows where such a chunk has its text; None: no shape that is known."""
-    for name, shape in _BY_ATTRIBUTE:
-        value = get(chunk, name)
-        if value is not None and not callable(value):
-            return shape
-    return _plain if isinstance(chunk, dict) else None
+def _is(**kinds: type | tuple[type, ...]) -> Callable[[Any], bool]:
+    """A test for attributes or keys of these types."""
+    return lambda item: all(isinstance(get(item, name), kind) for name, kind in kinds.items())
 
 
-def chunk_in(parts: tuple[Any, ...]) -> Any:
-    """The chunk in a tuple of LangGraph's: (message, metadata), (mode, what) or (namespace, mode, what)."""
-    for part in parts:
-        if not isinstance(part, str) and not (isinstance(part, tuple) and all(isinstance(name, str) for name in part)):
-            return part
+def _has(*names: str) -> Callable[[Any], bool]:
+    def test(item: Any) -> bool:
+        return all((value := get(item, name)) is not None and not callable(value) for name in names)
+
+    return test
+
+
+def _has_key(*names: str) -> Callable[[Any], bool]:
+    return lambda item: any(get(item, name) is not None for name in names)
+
+
+_BEDROCK_ERRORS = (
+    "internalServerException",
+    "modelStreamErrorException",
+    "modelTimeoutException",
+    "serviceUnavailableException",
+    "throttlingException",
+    "validationException",
+)
+
+
+#: What an item has, and who reads it: the first that fits. The flag: nothing but a protocol looks like it.
+_SHAPES: tuple[tuple[Callable[[Any], object], Reader, bool], ...] = (
+    (_has("choices"), chat, True),
+    (_has_key("candidates", "prompt_feedback", "promptFeedback"), gemini, True),
+    (_has("event_kind"), pydantic_ai, True),
+    (_is(delta=str, raw=object, response=str), llama_index, True),
+    (lambda item: get(item, "raw") is not None and get(item, "delta") is not None, llama_index, True),
+    (
+        lambda item: get(item, "additional_kwargs") is not None or get(item, "tool_call_chunks") is not None,
+        message,
+        True,
+    ),
+    (_has("contentBlockDelta"), bedrock, True),
+    (
+        _has("contentBlockStart"),
+        call("contentBlockStart.start.toolUse.name", "", "contentBlockStart.contentBlockIndex"),
+        True,
+    ),
+    (_has_key("messageStart", "contentBlockStop", "messageStop"), nothing, True),
+    (_has_key(*_BEDROCK_ERRORS), error(*_BEDROCK_ERRORS), True),
+    (lambda item: at(item, "chunk.bytes") is not None, json_bytes, True),
+    (lambda item: get(item, "object") == "thread.message.delta", lambda item: blocks(at(item, "delta.content")), True),
+    (
+        _has("event_type"),
+        lambda item: answer("text")(item) if get(item, "event_type") == "text-generation" else (),
+        True,
+    ),
+    (_has("event"), named, False),
+    (_has("type"), typed, False),
+    (_has("output", "request_id"), dashscope, True),
+    (lambda item: get(item, "request_id") and get(item, "code") and get(item, "message"), dashscope, True),
+    (_has("text", "meta_info"), cumulative, True),
+    (lambda item: isinstance(get(item, "text"), list) and isinstance(at(item, "text"), str), cumulative, False),
+    (_is(is_error=bool, subtype=str), claude_result, True),
+    (lambda item: isinstance(get(item, "content"), list) and get(item, "model"), claude_message, True),
+    (lambda item: get(item, "model") and get(item, "done") is not None, ollama, True),
+    (lambda item: get(item, "model") and _has_key("response", "message")(item), ollama, True),
+    (_has("request_id", "outputs"), vllm_output, True),
+    (lambda item: get(get(item, "token"), "text") is not None, tgi, True),
+    (lambda item: get(item, "error") and not get(item, "content") and not get(item, "text"), error("error"), False),
+    (lambda item: bool(messages_in(item)), lambda item: graph_mode("updates", item), False),
+    (
+        lambda item: get(item, "data") is not None and _is_wrapper(item),
+        lambda item: (Part(ITEM, "", get(item, "data")),),
+        False,
+    ),
+)
+
+
+def _is_wrapper(item: Any) -> bool:
+    return not any(isinstance(get(item, name), str) for name in ("content", "text", "delta", "response"))
+
+
+def reader_of(item: Any) -> Reader | None:
+    """Who reads such an item; None: it is of no shape that is known."""
+    for test, reader, _ in _SHAPES:
+        if test(item):
+            return reader
     return None
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def is_protocol(document: Any) -> bool:
+    """Whether a JSON document can only be an item of a known protocol, and not a model's own JSON.
+
+    >>> is_protocol({"choices": [{"delta": {}}]}), is_protocol({"type": "refund"}), is_protocol({"text": "a"})
+    (True, False, False)
+    """
+    if not isinstance(document, dict):
+        return False
+    kind, name = document.get("type"), document.get("event")
+    if isinstance(kind, str) and not kind.isalpha() and (kind in TYPES or kind.startswith("response.")):
+        return True
+    if isinstance(name, str) and not name.isalpha() and (name in EVENTS or name.startswith("thread.")):
+        return True
+    choices = document.get("choices")
+    if choices is not None and not (isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices)):
+        return False
+    return any(certain and bool(test(document)) for test, _, certain in _SHAPES)
 
 
-def _first(value: Any) -> Any:
-    return value[0] if value else None
+def named_document(name: str, document: dict[str, Any]) -> Iterable[Part] | str:
+    """A document in an event with a name. Its own type counts more."""
+    if not name or is_protocol(document) or (isinstance(kind := document.get("type"), str) and kind in TYPES):
+        return (reader_of(document) or search)(document)
+    if name in EVENTS or name.startswith("thread."):
+        return named({"event": name, "data": document, **document})
+    return (reader_of(document) or search)({"event": name, **document} if "type" not in document else document)
 
 
-def _chat(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
-    """OpenAI chat completions, as LiteLLM and many servers have them, too. Of several choices the first."""
-    choice = _first(get(chunk, "choices"))
-    if choice is None or get(choice, "index"):
-        return ()
-    delta = get(choice, "delta")
-    if delta is None:
-        return _text(get(choice, "text"))
-    content = get(delta, "content")
-    if content and not all_kinds:  # the everyday case: nothing else is looked at
-        return content if isinstance(content, str) else _blocks(content)
-    return _rest_of_chat(delta, content, all_kinds)
+def words_of(name: str, data: str) -> Iterable[Part] | str | None:
+    """What an event with plain words has, by its name; None: the words are text."""
+    if name in EVENTS and EVENTS[name] is not EVENTS["message"]:
+        return EVENTS[name]({"event": name, "data": data})
+    return None
 
 
-def _rest_of_chat(delta: Any, content: Any, all_kinds: bool) -> Iterator[Part]:
-    if all_kinds:
-        yield REASONING, _text(get(delta, "reasoning_content") or get(delta, "reasoning"))
-    yield from ((ANSWER, content),) if isinstance(content, str) else _blocks(content or ())
-    yield ANSWER, _text(get(delta, "refusal"))
-    if all_kinds:
-        yield from _tool_calls(get(delta, "tool_calls") or ())
-
-
-def _tool_calls(calls: Iterable[Any]) -> Iterator[Part]:
-    """OpenAI's and LangChain's: the name comes once, the arguments in pieces."""
-    for call in calls:
-        function = get(call, "function") or call
-        yield _tool_call(get(function, "name"), get(function, "arguments") or get(function, "args"))
-
-
-def _tool_call(name: object, arguments: object) -> Part:
-    """A call begins on a line of its own, with its name."""
-    text = arguments if isinstance(arguments, str) else "" if arguments is None else repr(arguments)
-    return TOOL_CALL, (f"\n{name} {text}" if name else text)
-
-
-def _typed(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
-    """OpenAI's Responses events and Anthropic's message events."""
-    kind = get(chunk, "type")
-    if kind in _RESPONSES:
-        return ((_RESPONSES[kind], _text(get(chunk, "delta"))),)
-    if kind == "content_block_delta":
-        return (_anthropic(get(chunk, "delta")),)
-    if kind == "content_block_start":
-        return (_anthropic(get(chunk, "content_block")),)
-    if kind == "response.output_item.added":
-        item = get(chunk, "item")
-        return (_tool_call(get(item, "name"), None),) if get(item, "name") else ()
-    if (
-        kind == "ChatGenerationChunk"
-    ):  # LangChain's; Anthropic's last event has a message, too, and that is a repetition
-        return _inner("message")(chunk, all_kinds)
+def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part] | str:
+    """Tuples: LangGraph's, with mode and namespace before the message; xAI's response and chunk."""
+    rest = item
+    if rest and isinstance(rest[0], tuple) and all(isinstance(name, str) for name in rest[0]):
+        rest = rest[1:]  # the namespace of a subgraph
+    if len(rest) == 2 and isinstance(rest[0], str):
+        if rest[0] in ("messages", "updates", "values", "custom", "debug", "tasks", "checkpoints"):
+            return graph_mode(*rest)
+        if not isinstance(rest[1], (dict, tuple)):
+            return rest[0]
+    if len(rest) == 2 and not isinstance(rest[0], str) and isinstance(get(rest[1], "content"), str):
+        return delta_parts(rest[1])  # a response that accumulates, and the chunk that is new
+    for part in rest:
+        if isinstance(part, tuple):
+            return tuple_parts(part)
+        if not isinstance(part, str):
+            return () if is_echo(part) else (reader_of(part) or search)(part)
     return ()
-
-
-def _anthropic(block: Any) -> Part:
-    """A content block, or a piece of one."""
-    kind = get(block, "type")
-    if kind in ("thinking", "thinking_delta"):
-        return REASONING, _text(get(block, "thinking"))
-    if kind in ("tool_use", "server_tool_use"):
-        return _tool_call(get(block, "name"), None)
-    if kind == "input_json_delta":
-        return TOOL_CALL, _text(get(block, "partial_json"))
-    return ANSWER, _text(get(block, "text"))
-
-
-def _gemini(chunk: Any, all_kinds: bool) -> Iterator[Part]:
-    content = get(_first(get(chunk, "candidates")), "content")
-    for part in get(content, "parts") or ():
-        yield REASONING if get(part, "thought") else ANSWER, _text(get(part, "text"))
-        call = get(part, "function_call") or get(part, "functionCall")
-        if call is not None:
-            yield _tool_call(get(call, "name"), get(call, "args"))
-
-
-def _message(chunk: Any, all_kinds: bool) -> Iterator[Part]:
-    """LangChain's messages."""
-    if all_kinds:
-        yield REASONING, _text(get(get(chunk, "additional_kwargs"), "reasoning_content"))
-    content = get(chunk, "content")
-    yield from ((ANSWER, content),) if isinstance(content, str) else _blocks(content)
-    if all_kinds:
-        yield from _tool_calls(get(chunk, "tool_call_chunks") or ())
-
-
-def _blocks(content: Iterable[Any]) -> Iterator[Part]:
-    """Content that is a list of blocks."""
-    for block in content:
-        if isinstance(block, str):
-            yield ANSWER, block
-        elif get(block, "type") in ("reasoning", "thinking"):
-            yield REASONING, _text(get(block, "reasoning") or get(block, "thinking"))
-        elif get(block, "type") in ("text", "output_text", None):
-            yield ANSWER, _text(get(block, "text"))
-
-
-def _pydantic_ai(chunk: Any, all_kinds: bool) -> Iterable[Part]:
-    kind = get(chunk, "event_kind")
-    piece = get(chunk, "part") if kind == "part_start" else get(chunk, "delta") if kind == "part_delta" else None
-    kind = get(piece, "part_kind") or get(piece, "part_delta_kind")
-    if kind in ("tool-call", "tool_call"):
-        name, args = get(piece, "tool_name"), get(piece, "args")
-        return (_tool_call(name or get(piece, "tool_name_delta"), args or get(piece, "args_delta")),)
-    text = _text(get(piece, "content") or get(piece, "content_delta"))
-    return ((REASONING if kind == "thinking" else ANSWER, text),)
-
-
-def _inner(name: str) -> Shape:
-    """A chunk that wraps another one."""
-
-    def unwrapped(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
-        inner = get(chunk, name)
-        if isinstance(inner, str):
-            return inner
-        shape = shape_of(inner)
-        return shape(inner, all_kinds) if shape else ()
-
-    return unwrapped
-
-
-def _langchain_event(chunk: Any, all_kinds: bool) -> Iterable[Part] | str:
-    """`astream_events`: the model's own events; those of its parsers repeat the text."""
-    if get(chunk, "event") in ("on_chat_model_stream", "on_llm_stream"):
-        return _inner("chunk")(get(chunk, "data"), all_kinds)
-    return ()
-
-
-def _bedrock(chunk: Any, all_kinds: bool) -> Iterable[Part]:
-    delta = get(get(chunk, "contentBlockDelta"), "delta")
-    yield REASONING, _text(get(get(delta, "reasoningContent"), "text"))
-    yield ANSWER, _text(get(delta, "text"))
-
-
-def _plain(chunk: Any, all_kinds: bool) -> str:
-    """A dict of no known SDK: the first of the usual keys that holds text."""
-    return next((value for key in _PLAIN_KEYS if isinstance(value := chunk.get(key), str)), "")
-
-
-#: The first of these attributes that a chunk has tells its shape.
-_BY_ATTRIBUTE: tuple[tuple[str, Shape], ...] = (
-    ("choices", _chat),
-    ("candidates", _gemini),
-    ("event_kind", _pydantic_ai),
-    ("additional_kwargs", _message),
-    ("contentBlockDelta", _bedrock),
-    ("type", _typed),
-    ("event", _langchain_event),
-    ("message", _inner("message")),  # Ollama
-    ("chunk", _inner("chunk")),
-    ("data", _inner("data")),  # Mistral
-    ("token", _inner("token")),  # text-generation-inference
-    ("content", _message),
-    ("text", _inner("text")),
-    ("response", _inner("response")),
-)

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
@@ -157,16 +157,20 @@ class StreamingLogger:
         text: Callable[[Any], str | None] | None = None,
         *,
         include: Iterable[str] = (),
+        format: Literal["auto", "text", "sse", "jsonl"] = "auto",  # noqa: A002 - the word that users know
     ) -> Any:
         """The same stream, logged as it is read: yields each item unchanged, completes the session once.
 
         `stream` is an iterator, an async iterator, or a context manager that gives one; what else it
         has (`close`, `send`, `response`, ...) passes through. `text` gets the text of an item; None:
-        `str`, `bytes`, server-sent events and the chunks of the known SDKs are told by their shape.
-        `include` adds "reasoning" and "tool_calls". A `session_id` of None makes one, in `.session_id`.
-        The outcome, in `.outcome`, is "completed" at the end, "error" or "cancelled" by an exception,
-        "closed" when the reader leaves early, "abandoned" when it is garbage-collected. Never waits:
-        the file is whole within a flush interval. Raises `TypeError` for what is no stream.
+        the chunks of the known SDKs are told by their shape. `include` adds "reasoning", "tool_calls"
+        and "choices". `format` says what `str` and `bytes` hold: "text", "sse" (server-sent events),
+        "jsonl" (JSON documents), or "auto", which takes them for text until a whole event or document
+        tells otherwise. A `session_id` of None makes one, in `.session_id`. The outcome, in `.outcome`,
+        is "completed" at the end, "error" for an exception or an error that the stream reports, "closed"
+        when the reader leaves early or is cancelled, "cancelled" when the source was, "abandoned" when it
+        is garbage-collected. Of several streams with one id the last one completes the session. Never
+        waits. Raises `TypeError` for an object that is not iterable, `ValueError` for an unknown option.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -177,12 +181,12 @@ class StreamingLogger:
         >>> logger.close(); logger.stats().sessions_completed
         1
         """
-        return wrap(self, session_id, stream, text, include)
+        return wrap(self, session_id, stream, text, include, format)
 
     def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
         """A context manager, for `with` and `async with`, that completes the session on every way out.
 
-        Its outcome is "error" when an exception passes, "cancelled" for a cancellation, unless
+        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless
         `handle.outcome` is set inside the block. `wait` as in `complete_session`, but on an event loop
         only `async with` waits.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from streaming_logger._base.errors import outcome_of
 from streaming_logger._base.stats import Outcome
 from streaming_logger._stream_log import Logger, StreamLog
 
@@ -45,6 +45,15 @@ class _Wrapped:
         value = getattr(self._stream, name)
         return _wrapped(value, self._stream_log) if hasattr(value, "__next__") or hasattr(value, "__anext__") else value
 
+    def _left_by(self, error: BaseException) -> None:
+        """Reading raised. Some iterators can be read on after it; a generator, and one that stopped, cannot."""
+        if isinstance(error, (StopIteration, StopAsyncIteration)) or _is_over(self._iterator):
+            self._stream_log.end_by(error)
+        elif not _is_running(self._iterator):
+            self._stream_log.raised(error)
+            if self._step is not None:
+                self._step = partial(_read_on, self._stream_log, self._step)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r} of {self._stream!r}>"
 
@@ -69,7 +78,7 @@ class WrappedStream(_Wrapped):
             self._log(item)
             return item
         except BaseException as error:
-            self._stream_log.end_by(error)
+            self._left_by(error)
             raise
 
     def send(self, value: Any) -> Any:
@@ -81,12 +90,13 @@ class WrappedStream(_Wrapped):
         return self._advance(self._iterator.throw, *error)
 
     def _advance(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._stream_log.read_on()
         try:
             item = step(*args)
             self._log(item)
             return item
         except BaseException as error:
-            self._stream_log.end_by(error)
+            self._left_by(error)
             raise
 
     def close(self) -> None:
@@ -96,7 +106,8 @@ class WrappedStream(_Wrapped):
                 if hasattr(stream, "close"):
                     stream.close()
         except BaseException as error:
-            self._stream_log.end_by(error)
+            if not _is_running(self._iterator):
+                self._stream_log.end_by(error)
             raise
         self._stream_log.end("closed")
 
@@ -110,8 +121,8 @@ class WrappedStream(_Wrapped):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is not None:
-            self._stream_log.end(outcome_of(kind))
+        if error is not None:
+            self._stream_log.end_by(error)
         if not hasattr(self._manager, "__exit__"):
             self.close()
             return None
@@ -141,7 +152,7 @@ class AsyncWrappedStream(_Wrapped):
             self._log(item)
             return item
         except BaseException as error:
-            self._stream_log.end_by(error)
+            self._left_by(error)
             raise
 
     async def asend(self, value: Any) -> Any:
@@ -153,12 +164,13 @@ class AsyncWrappedStream(_Wrapped):
         return await self._aadvance(self._iterator.athrow, *error)
 
     async def _aadvance(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._stream_log.read_on()
         try:
             item = await step(*args)
             self._log(item)
             return item
         except BaseException as error:
-            self._stream_log.end_by(error)
+            self._left_by(error)
             raise
 
     async def aclose(self) -> None:
@@ -169,7 +181,8 @@ class AsyncWrappedStream(_Wrapped):
                 if close is not None and hasattr(closing := close(), "__await__"):
                     await closing
         except BaseException as error:
-            self._stream_log.end_by(error)
+            if not _is_running(self._iterator):
+                self._stream_log.end_by(error)
             raise
         self._stream_log.end("closed")
 
@@ -188,8 +201,8 @@ class AsyncWrappedStream(_Wrapped):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is not None:
-            self._stream_log.end(outcome_of(kind))
+        if error is not None:
+            self._stream_log.end_by(error)
         if not hasattr(self._manager, "__aexit__"):
             await self.aclose()
             return None
@@ -215,18 +228,36 @@ class _DualWrappedStream(WrappedStream, AsyncWrappedStream):
         return await self._aadvance(self._stream.__anext__)
 
 
+def _read_on(stream_log: StreamLog, step: Callable[[], Any]) -> Any:
+    """The next item of a stream that raised before."""
+    stream_log.read_on()
+    return step()
+
+
+def _is_over(iterator: Any) -> bool:
+    """Whether a generator, sync or async, has ended; False for whatever else."""
+    frame = getattr(iterator, "gi_frame", iterator)
+    return frame is None or (frame is iterator and getattr(iterator, "ag_frame", iterator) is None)
+
+
+def _is_running(iterator: Any) -> bool:
+    """Whether a generator is in the middle of a step, on another thread or task."""
+    return bool(getattr(iterator, "gi_running", False) or getattr(iterator, "ag_running", False))
+
+
 def wrap(
     logger: Logger,
     session_id: str | None,
     stream: Any,
     text: Callable[[Any], str | None] | None,
     include: Iterable[str],
+    format: str,  # noqa: A002 - as in `StreamingLogger.wrap`
 ) -> Any:
     """See `StreamingLogger.wrap`."""
     if not any(hasattr(stream, name) for name in ("__iter__", "__aiter__", "__enter__", "__aenter__")):
         hint = ": await it first" if hasattr(stream, "__await__") else ""
         raise TypeError(f"stream must be an iterator or async iterator, not {type(stream).__name__}{hint}")
-    return _wrapped(stream, StreamLog(logger, session_id, text, include))
+    return _wrapped(stream, StreamLog(logger, session_id, text, include, format))
 
 
 def _wrapped(stream: Any, stream_log: StreamLog) -> WrappedStream | AsyncWrappedStream:

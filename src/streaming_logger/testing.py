@@ -115,7 +115,11 @@ class ManualLogger(StreamingLogger):
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """How each session ended last, by session; active ones are missing."""
+        """How each session ended last, by session; active ones are missing.
+
+        A stream that raised has ended, unless it is read on: here it is not.
+        """
+        self._engine.streams.end_raised()
         self.run_pending()
         return dict(self._outcomes.by_session)
 

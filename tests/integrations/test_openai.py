@@ -223,7 +223,7 @@ def test_a_cancelled_task_is_the_outcome(replay: ReplayServer, logger: ManualLog
         assert logger.text == {"s": "".join(seen)}
 
     asynchronous(replay, logger, use)
-    assert logger.outcomes == {"s": "cancelled"}
+    assert logger.outcomes == {"s": "closed"}
 
 
 def test_a_broken_connection_is_an_error(client: openai.OpenAI, logger: ManualLogger) -> None:

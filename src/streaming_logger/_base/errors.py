@@ -5,6 +5,7 @@ Background faults never raise: see `_events`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,21 +13,35 @@ from streaming_logger._base.stats import Outcome
 
 __all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of"]
 
-#: Exceptions by which asyncio, concurrent.futures, trio and gevent cancel; by name, so that none is imported.
-_CANCELLATIONS = {"CancelledError", "Cancelled", "GreenletExit"}
+#: Exceptions that end whoever reads a stream: trio's and gevent's. By name, so that none is imported.
+_READER_LEFT = {"Cancelled", "GreenletExit"}
 
 
 def outcome_of(kind: type[BaseException] | None) -> Outcome:
     """How a stream ended that an exception of this type left, or none.
+
+    A reader that leaves, or is cancelled, has "closed" it; "cancelled" is a stream whose source was.
 
     >>> outcome_of(None), outcome_of(GeneratorExit), outcome_of(OSError)
     ('completed', 'closed', 'error')
     """
     if kind is None:
         return "completed"
-    if issubclass(kind, GeneratorExit):
+    names = {base.__name__ for base in kind.__mro__}
+    if issubclass(kind, GeneratorExit) or names & _READER_LEFT:
         return "closed"
-    return "cancelled" if _CANCELLATIONS & {base.__name__ for base in kind.__mro__} else "error"
+    if "CancelledError" in names:  # asyncio's or that of concurrent.futures
+        return "closed" if _is_task_cancelled() else "cancelled"
+    return "error"
+
+
+def _is_task_cancelled() -> bool:
+    """Whether it is this very task that is being cancelled, and not what it waits for."""
+    try:
+        task = sys.modules["asyncio"].current_task()
+        return task is not None and task.cancelling() > 0
+    except (KeyError, AttributeError, RuntimeError):  # asyncio is not there, or not running, or half imported
+        return False
 
 
 class StreamingLoggerError(Exception):

@@ -70,6 +70,8 @@ class Stats:
     """Times complete_session(wait=True) gave up waiting and left the rest to the worker."""
     extraction_errors: int = 0
     """Items of wrapped streams whose text could not be told; they passed unlogged."""
+    streams_without_text: int = 0
+    """Wrapped streams that yielded items in which no text was found."""
     loops_found: int = 0
     """Loops that the radar found in streams."""
     stalls: int = 0

@@ -6,6 +6,7 @@ All locks of the library, in the order in which they are taken:
 |---|---|---|---|
 | running | `_runtime/worker.py` | the worker thread while it lives | that there is one worker; its deaths |
 | I/O | `_runtime/worker.py` | the thread that does I/O; the worker, as a rule | open files, flusher, owner file |
+| items | `_stream_log.py` | who reads a stream, or the worker, for microseconds, while text is held | what is held |
 | guard | `_memory/table.py` | nobody under the GIL; without one, each step | sessions, end queue, byte counts |
 | guard | `_base/stats.py` | the same | counters |
 | sweep lock | `_sweep/sweeper.py` | one process that sweeps (flock) | the scan plan; that one process sweeps |

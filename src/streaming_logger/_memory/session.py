@@ -83,15 +83,23 @@ class Completion:
     in the queue: it is done when what was completed before is.
     """
 
-    __slots__ = ("cause", "done", "outcome", "session", "session_id")
+    __slots__ = ("cause", "done", "error", "outcome", "session", "session_id")
 
     def __init__(
-        self, session_id: str, session: Session | None, outcome: str, cause: str, done: OneShotEvent | None = None
+        self,
+        session_id: str,
+        session: Session | None,
+        outcome: str,
+        cause: str,
+        done: OneShotEvent | None = None,
+        error: str = "",
     ) -> None:
         self.session_id = session_id
         self.session = session
         self.outcome = outcome
         self.cause = cause
+        self.error = error
+        """What the stream said of its failure."""
         self.done = done
         """Set when it is done; None: no caller waits for it."""
 

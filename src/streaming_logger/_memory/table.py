@@ -99,6 +99,7 @@ class SessionTable:
         expected: Session | None = None,
         *,
         done: OneShotEvent | None = None,
+        error: str = "",
     ) -> bool:
         """Ends a turn for writers and queues it for the flusher; False: the session is not live.
 
@@ -109,7 +110,7 @@ class SessionTable:
             return False
         if len(self.end_queue) > _MANY_ENDED:
             self.seal(session)
-        completion = Completion(session_id, session, outcome, cause, done)
+        completion = Completion(session_id, session, outcome, cause, done, error)
         # First: from here on the worker ends it, whatever interrupts this. And a new turn, which
         # can only begin after the removal, stands behind it in the queue.
         self.end_queue.append(completion)

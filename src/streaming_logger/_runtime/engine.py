@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -20,6 +21,7 @@ from streaming_logger._memory.journaled import JournaledTable
 from streaming_logger._memory.session import Completion
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime import process
+from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._watch.radar import Radar
@@ -67,9 +69,11 @@ class Engine:
         flush.started = context.clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
         radar = Task("radar", self.radar.work, lambda: self.flusher.interval)
+        self.streams = OpenStreams(context.clock, lambda: self.flusher.interval, self._keep_alive)
+        streams = Task("streams", self.streams.tend, lambda: self.streams.interval)
         self.archiver = Archiver(context, autostart=autostart)
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
-        self.worker = Worker([flush, self._sweep, radar, archive], context, autostart=autostart)
+        self.worker = Worker([flush, streams, self._sweep, radar, archive], context, autostart=autostart)
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -96,16 +100,23 @@ class Engine:
             if isinstance(self.table, JournaledTable):
                 self.table.journal.start()
 
-    def begin(self, session_id: str) -> None:
+    def begin_stream(self, stream: Stream) -> None:
         """A session without text yet: how it ends is known, even if its first chunk never comes."""
         if self.settings.config.enabled and not self.closed:
             self.worker.ensure()
             process.close_with_multiprocessing()
-            self.table.begin(session_id)
+            self.table.begin(stream.session_id)
+            self.streams.begin(stream)
 
-    def end(self, session_id: str, outcome: str, done: OneShotEvent | None) -> bool:
+    def end_stream(self, stream: Stream, outcome: str, error: str) -> None:
+        """Ends the session with the last of its streams."""
+        ended = self.streams.end(stream, outcome, error)
+        if ended is not None:
+            self.end(stream.session_id, ended[0], None, ended[1])
+
+    def end(self, session_id: str, outcome: str, done: OneShotEvent | None, error: str = "") -> bool:
         """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
-        if not self.table.end(session_id, outcome, "completed", done=done):
+        if not self.table.end(session_id, outcome, "completed", done=done, error=error):
             if done is None or not self.flusher.is_unfinished(session_id):
                 return False
             # Another caller has ended it: wait for a place in the queue behind that end.
@@ -116,7 +127,28 @@ class Engine:
     def extraction_failed(self, session_id: str, error: Exception) -> None:
         """An item whose text could not be told: it is not logged, and the stream goes on."""
         self.counters.add(extraction_errors=1)
-        self.events.report("extraction", "cannot get the text of an item: %r", error, session=session_id)
+        self.events.report("extraction", "cannot extract text from a stream item: %r", error, session=session_id)
+
+    def no_text_found(self, session_id: str, item: str) -> None:
+        """A stream that yielded items, none of which had text that is known."""
+        self.counters.add(streams_without_text=1)
+        self.events.emit("no_text", 0, "", session=session_id, text=item)
+        self.events.report(
+            "no_text", "no text found in a stream of %s; pass text= to say where it is", item, session=session_id
+        )
+
+    def now(self) -> float:
+        """Monotonic time."""
+        return self.context.clock.monotonic()
+
+    def _keep_alive(self, session_id: str) -> None:
+        """A session's stream yields items, if no text: it is neither idle nor stalled."""
+        session = self.table.live.get(session_id)
+        if session is not None:
+            session.last_write = self.context.clock.monotonic()
+            if session.written:
+                with contextlib.suppress(OSError):  # its mtime is what other processes know of it
+                    self.directory.touch(session.name)
 
     def _complete(self, *, soon: bool) -> None:
         """Has the worker complete what has left the table; not `soon`: at its next flush, unless that is far.
@@ -145,6 +177,8 @@ class Engine:
 
     def release(self) -> bool:
         """Writes and closes whatever a closed logger still holds; whether the disk responded in time."""
+
+        self.streams.release()
 
         def job() -> None:
             self.flusher.release()
@@ -212,7 +246,7 @@ class Engine:
         return self.counters.snapshot(
             sessions_active=len(self.table.live),
             chunks_written=self.table.chunks_written(unfinished),
-            bytes_buffered=self.table.bytes_buffered(unfinished),
+            bytes_buffered=self.table.bytes_buffered(unfinished) + self.streams.held,
             files_open=len(self.flusher.files),
             files_parked=len(self.context.owner),
             worker_alive=self.worker.alive,
@@ -294,6 +328,7 @@ class Engine:
         """What the worker does once a flush interval."""
         if self.settings.refresh(self.events, self.counters):
             write_copy(self.settings.config, self.directory)
+        yield from self.streams.tend()  # before it: what it lets go is written at once
         yield from self.flusher.flush()
 
     def _on_high_water(self) -> None:

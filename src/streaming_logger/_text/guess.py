@@ -149,5 +149,5 @@ def _has_text(frame: Frame) -> bool:
 _FRAMERS: tuple[tuple[str, Callable[[], Framer]], ...] = (
     (":deirm", lambda: Events(guessed=True)),
     ("{[", lambda: Documents(guessed=True)),
-    ("0123456789abcdefghijk", PrefixedLines),
+    ("02389fg", PrefixedLines),
 )

@@ -41,8 +41,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 def search(item: Any) -> Iterable[Part]:
     """The parts of an item of no known shape.
 
-    >>> list(search({"type": "token", "content": "Hel"})), list(search({"type": "thinking", "content": "Hm"}))
-    ([Part(kind='answer', text='Hel', key=None)], [Part(kind='reasoning', text='Hm', key=None)])
+    >>> [(part.kind, part.text) for part in search({"type": "thinking", "content": "Hm"})]
+    [('reasoning', 'Hm')]
     """
     name = get(item, "type") or get(item, "event") or get(item, "kind")
     named = {word.lower() for word in _WORD.findall(name)} if isinstance(name, str) else set()

@@ -145,6 +145,7 @@ class Completions:
             bytes=size,
             age=round(age, 3),
             reason=completion.cause,
+            **({"error": completion.error} if completion.error else {}),
         )
         return True
 

@@ -282,6 +282,8 @@ def _details(event: dict[str, Any]) -> str:
         words.append(f"{size(event['bytes'])} bytes")
     if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":
         words.append(f"{duration(event['age'])} old")
+    if "error" in event:
+        words.append(str(event["error"]))
     if "text" in event:
         words.append(str(event["text"]))
     if "pid" in event:

@@ -45,6 +45,9 @@ METRICS = (
     Metric("files_reopened", "files_reopened", "files that were removed under an open session", True),
     Metric("completions_overdue", "completions_overdue", "times complete_session() gave up waiting", True),
     Metric("extraction_errors", "extraction_errors", "items of wrapped streams whose text could not be told", True),
+    Metric(
+        "streams_without_text", "streams_without_text", "wrapped streams in whose items no text was found", counter=True
+    ),
     Metric("loops_found", "loops_found", "loops that the radar found in streams", True),
     Metric("stalls", "stalls", "times an active session got no text for stall_seconds", True),
     Metric("chunks_unjournaled", "chunks_unjournaled", "chunks that found no room in the crash journal", True),

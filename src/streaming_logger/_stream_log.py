@@ -114,6 +114,10 @@ class StreamLog:
             return self._outcomes[0][0]
         return self._raised[0] if self._raised is not None else None
 
+    def reads(self, stream: Any) -> None:
+        """Its items come from this."""
+        self._extractor.reads(stream)
+
     def log(self, item: Any) -> None:
         """Logs an item's text. An extractor that raises is counted and reported."""
         try:

@@ -26,6 +26,7 @@ class _Wrapped:
         self._read(stream)
 
     def _read(self, stream: Any) -> None:
+        self._stream_log.reads(stream)
         self._stream = stream
         """Whose attributes pass through. What it is read by is `_iterator`, often the same."""
         self._iterator: Any = None

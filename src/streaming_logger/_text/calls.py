@@ -34,6 +34,8 @@ class ToolCalls:
 
     def begin(self, name: str, key: Any, call_id: Any = None) -> str:
         """The text that this beginning lets go."""
+        if isinstance(key, str) and self._is_open and key == self._current:
+            return ""  # the name comes with each piece
         self._seen |= {one for one in (key, call_id) if isinstance(one, str)}
         if key is not None and self._is_open and key != self._current and not self._json.is_whole:
             return self._wait(key, f"\n{name} ")

@@ -27,7 +27,7 @@ from streaming_logger._text.parts import (
 from streaming_logger._text.readers import Reader, answer, both, call, error, inner, nothing, reasoning
 from streaming_logger._text.search import search
 
-__all__ = ["EVENTS", "TYPES", "named", "typed", "whole_call"]
+__all__ = ["EVENTS", "TYPES", "named", "pair", "typed", "whole_call"]
 
 
 def _anthropic_block(event: Any) -> Iterator[Part]:
@@ -35,7 +35,7 @@ def _anthropic_block(event: Any) -> Iterator[Part]:
     block = get(event, "content_block") or get(event, "delta")
     kind, which = get(block, "type"), get(event, "index")
     if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
-        yield Part(TOOL_NAME, shown(get(block, "name")), which)
+        yield Part(TOOL_NAME, shown(get(block, "name")), which, get(block, "id"))
     elif kind == "input_json_delta":
         yield Part(TOOL_CALL, words(get(block, "partial_json")), which)
     elif kind in ("thinking", "thinking_delta"):
@@ -106,7 +106,7 @@ def _graph(item: Any) -> Iterator[Part]:
     yield from graph_mode(get(item, "type"), get(item, "data"))
 
 
-def _pair(item: Any) -> Iterable[Part]:
+def pair(item: Any) -> Iterable[Part]:
     """The name and data of a server-sent event."""
     data, name = get(item, "data"), get(item, "event") or ""
     if isinstance(data, str):
@@ -238,7 +238,7 @@ EVENTS: dict[str, Reader] = {
     "thread.run.step.delta": _run_step,
     "thread.run.failed": error("data.last_error"),
     # Dify
-    "message": lambda item: (answer("answer") if get(item, "answer") is not None else _pair)(item),
+    "message": lambda item: (answer("answer") if get(item, "answer") is not None else pair)(item),
     "agent_message": answer("answer"),
     "text_chunk": answer("data.text"),
     "agent_thought": nothing,
@@ -277,6 +277,8 @@ def typed(item: Any) -> Iterable[Part] | str:
             return reader(item)
     elif isinstance(kind, str) and kind.startswith("response.") and not kind.endswith(".delta"):
         return ()
+    if isinstance(kind, str) and kind.startswith("data-"):  # of the AI SDK: an application's own data
+        return ()
     if kind == "event" and get(item, "params") is not None:
         return _protocol_event(item)
     if kind == "result" and get(item, "subtype") is not None:
@@ -296,4 +298,4 @@ def named(item: Any) -> Iterable[Part] | str:
         return reader(item)
     if name.startswith(("on_", "thread.")):
         return ()
-    return _pair(item)
+    return pair(item)

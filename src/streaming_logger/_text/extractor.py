@@ -29,7 +29,7 @@ from streaming_logger._text.parts import (
 from streaming_logger._text.prefixed import PrefixedLines, prefixed
 from streaming_logger._text.readers import Reader
 from streaming_logger._text.search import search
-from streaming_logger._text.shapes import named_document, reader_of, tuple_parts, words_of
+from streaming_logger._text.shapes import named_document, reader_of, tuple_parts, words_of, yields_all_so_far
 from streaming_logger._text.sse import Events
 
 __all__ = ["FORMATS", "INCLUDE", "TextExtractor"]
@@ -95,6 +95,7 @@ class TextExtractor:
         self._calls = ToolCalls()
         self._skipped_call: object = None
         self._surrogate = ""
+        self._is_cumulative = False
         # Against repetitions: kinds that came in pieces since the last whole message; whole texts; all so far.
         self._pieces: set[str] = set()
         self._finals: set[tuple[object, int]] = set()
@@ -111,7 +112,7 @@ class TextExtractor:
                 return self._whole(found) if len(self._kinds) == 1 else self._joined((Part(ANSWER, found),))
             return self._joined(found)
         if kind is str:
-            if self._framer is None and self._guess is None and len(self._kinds) == 1:
+            if self._framer is None and self._guess is None and len(self._kinds) == 1 and not self._is_cumulative:
                 return self._whole(item)
             return self._from_text(item)
         if item is None:
@@ -121,6 +122,11 @@ class TextExtractor:
         if self._guess is not None and not self._guess.held:
             self._guess = None  # of strings among objects nothing is guessed
         return self._joined(self._parts_of(item))
+
+    def reads(self, stream: Any) -> None:
+        """Some streams of strings are known by what yields them."""
+        if yields_all_so_far(stream):
+            self._is_cumulative, self._guess = True, None
 
     @property
     def is_undecided(self) -> bool:
@@ -156,7 +162,7 @@ class TextExtractor:
         if self._framer is not None:
             text += self._joined(self._parts_of_frames(self._framer.finish()))
         if self._early:
-            self._choice = min(part.key for part in self._early)
+            self._choice = min(part.key for part in self._early) if self._choice is None else self._choice
             early, self._early = self._early, []
             text += self._joined(early)
         parts = [Part(CHOICE, "\n", index) for index, pieces in self._choices.items() if pieces]
@@ -176,6 +182,8 @@ class TextExtractor:
 
     def _from_text(self, text: str) -> str:
         guess = self._guess
+        if self._is_cumulative:
+            return self._joined((Part(CUMULATIVE, text, ANSWER),))
         if guess is not None:
             return self._decided(guess) if guess.add(text) else ""
         if self._framer is not None:
@@ -232,7 +240,7 @@ class TextExtractor:
             return prefixed(name, document)
         if document and isinstance(document, dict):
             found = list(_as_parts(named_document(name, document)))
-            if not self._has_words or any(part.text or part.kind == ITEM for part in found):
+            if not self._has_words or any(part.text or part.kind == ITEM for part in found) or reader_of(document):
                 self._has_documents = True
                 return found
         elif document and all(isinstance(one, dict) for one in document):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from streaming_logger._text.documents import Documents
 from streaming_logger._text.frames import Frame, Framer
-from streaming_logger._text.parts import ANSWER, CUMULATIVE, FINAL, ITEM
+from streaming_logger._text.parts import ANSWER, CUMULATIVE, FINAL, FRAME, ITEM
 from streaming_logger._text.prefixed import PrefixedLines
 from streaming_logger._text.search import search
 from streaming_logger._text.shapes import is_protocol, reader_of
@@ -26,8 +26,20 @@ _ONE_LINE = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*)?(?:\r\n|\n|\r)?")
 _ONE_EVENT = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*(?:\r\n|\n|\r))+(?:\r\n|\n|\r)")
 #: Keys of documents that are lines of a stream. With others, JSON may well be a model's answer.
 _STREAM_KEYS = frozenset(
-    {"response", "text", "content", "token", "delta", "answer", "done", "model", "type", "event", "id", "index", "role"}
-    | {"object", "created", "created_at", "finish_reason", "done_reason", "thinking", "reasoning", "usage"}
+    {"response", "text", "content", "token", "delta", "answer", "data", "thinking", "reasoning", "role", "model"}
+    | {
+        "type",
+        "event",
+        "id",
+        "index",
+        "object",
+        "created",
+        "created_at",
+        "done",
+        "finish_reason",
+        "done_reason",
+        "usage",
+    }
 )
 
 
@@ -143,7 +155,7 @@ def _has_text(frame: Frame) -> bool:
     found = (reader or search)(frame.document)
     if isinstance(found, str):
         return bool(found)
-    return any((part.text and part.kind in (ANSWER, FINAL, CUMULATIVE)) or part.kind == ITEM for part in found)
+    return any((part.text and part.kind in (ANSWER, FINAL, CUMULATIVE)) or part.kind in (ITEM, FRAME) for part in found)
 
 
 _FRAMERS: tuple[tuple[str, Callable[[], Framer]], ...] = (

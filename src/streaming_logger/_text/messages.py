@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streaming_logger._text.parts import (
@@ -27,7 +27,11 @@ _ECHOES = {"human", "user", "system", "developer", "tool", "function", "HumanMes
 
 def is_echo(item: Any) -> bool:
     """Whether a message is not the model's own: the user's, a tool's output."""
-    return get(item, "type") in _ECHOES or get(item, "role") in _ECHOES or get(item, "tool_call_id") is not None
+    return (
+        get(item, "type") in _ECHOES
+        or get(item, "role") in _ECHOES
+        or any(get(item, name) is not None for name in ("tool_call_id", "tool_use_id"))
+    )
 
 
 def message(item: Any, *, is_whole: bool = False) -> Iterator[Part]:
@@ -112,7 +116,7 @@ def _thoughts(block: Any) -> str:
 
 def calls(found: Any) -> Iterator[Part]:
     """Tool calls, or pieces of them: the name comes once. Told apart by index, or else by id."""
-    for call in found if isinstance(found, (list, tuple)) else ():
+    for call in found if isinstance(found, Iterable) and not isinstance(found, (str, bytes, dict)) else ():
         function = get(call, "function")
         function = call if function is None else function
         name = get(function, "name")

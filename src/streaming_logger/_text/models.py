@@ -33,8 +33,10 @@ __all__ = [
     "gemini",
     "json_bytes",
     "llama_index",
+    "llama_index_call",
     "ollama",
     "pydantic_ai",
+    "pydantic_ai_response",
     "tgi",
     "vllm_output",
 ]
@@ -90,6 +92,20 @@ def llama_index(event: Any) -> Iterator[Part]:
     yield Part(ANSWER, words(get(event, "delta")))
 
 
+def llama_index_call(event: Any) -> Iterator[Part]:
+    """An agent's tool call; with an output it is the call's result."""
+    if get(event, "tool_output") is None:
+        yield Part(TOOL_NAME, shown(get(event, "tool_name")), get(event, "tool_id"))
+        yield Part(TOOL_CALL, shown(get(event, "tool_kwargs")), get(event, "tool_id"))
+
+
+def pydantic_ai_response(item: Any) -> Iterator[Part]:
+    """A response as it is so far, again and again."""
+    for kind, name in ((REASONING, "thinking"), (ANSWER, "text")):
+        texts = [words(get(part, "content")) for part in get(item, "parts") if get(part, "part_kind") == name]
+        yield Part(CUMULATIVE, "".join(texts), kind)
+
+
 def bedrock(event: Any) -> Iterator[Part]:
     delta = at(event, "contentBlockDelta.delta")
     which = at(event, "contentBlockDelta.contentBlockIndex")
@@ -129,7 +145,7 @@ def claude_message(item: Any) -> Iterator[Part]:
     if problem := get(item, "error"):
         yield Part(ERROR, shown(problem))
     for part in blocks(get(item, "content")):
-        yield Part(FINAL, part.text, part.kind) if part.kind in (ANSWER, REASONING) else part
+        yield Part(FINAL, part.text, part.kind if part.kind in (ANSWER, REASONING) else (part.kind, part.key))
 
 
 def claude_result(item: Any) -> Iterable[Part]:

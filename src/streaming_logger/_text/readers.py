@@ -20,6 +20,7 @@ from streaming_logger._text.parts import (
     shown,
     words,
 )
+from streaming_logger._text.search import search
 
 __all__ = ["Reader", "answer", "both", "call", "error", "final", "inner", "nothing", "piece", "reasoning"]
 
@@ -72,7 +73,7 @@ def error(*paths: str) -> Reader:
 
 def inner(name: str) -> Reader:
     """An item around another one."""
-    return lambda item: (Part(ITEM, "", get(item, name)),)
+    return lambda item: search(item) if (found := get(item, name)) is None else (Part(ITEM, "", found),)
 
 
 def both(*readers: Reader) -> Reader:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from streaming_logger._text.chat import chat, delta_parts
-from streaming_logger._text.events import EVENTS, TYPES, named, typed
+from streaming_logger._text.chat import chat
+from streaming_logger._text.events import EVENTS, TYPES, named, pair, typed
 from streaming_logger._text.messages import blocks, graph_mode, is_echo, message, messages_in
 from streaming_logger._text.models import (
     bedrock,
@@ -21,16 +21,18 @@ from streaming_logger._text.models import (
     gemini,
     json_bytes,
     llama_index,
+    llama_index_call,
     ollama,
     pydantic_ai,
+    pydantic_ai_response,
     tgi,
     vllm_output,
 )
-from streaming_logger._text.parts import ITEM, Part, at, get
+from streaming_logger._text.parts import CHOICE, ITEM, Part, at, get, words
 from streaming_logger._text.readers import Reader, answer, call, error, nothing
 from streaming_logger._text.search import search
 
-__all__ = ["is_protocol", "named_document", "reader_of", "tuple_parts", "words_of"]
+__all__ = ["is_protocol", "named_document", "reader_of", "tuple_parts", "words_of", "yields_all_so_far"]
 
 
 def _is(**kinds: type | tuple[type, ...]) -> Callable[[Any], bool]:
@@ -64,8 +66,10 @@ _SHAPES: tuple[tuple[Callable[[Any], object], Reader, bool], ...] = (
     (_has("choices"), chat, True),
     (_has_key("candidates", "prompt_feedback", "promptFeedback"), gemini, True),
     (_has("event_kind"), pydantic_ai, True),
-    (_is(delta=str, raw=object, response=str), llama_index, True),
-    (lambda item: get(item, "raw") is not None and get(item, "delta") is not None, llama_index, True),
+    (lambda item: hasattr(item, "raw") and hasattr(item, "delta"), llama_index, True),
+    (_has("current_agent_name"), nothing, False),
+    (_has("tool_name", "tool_kwargs"), llama_index_call, False),
+    (lambda item: get(item, "kind") == "response" and get(item, "parts"), pydantic_ai_response, False),
     (
         lambda item: get(item, "additional_kwargs") is not None or get(item, "tool_call_chunks") is not None,
         message,
@@ -100,9 +104,10 @@ _SHAPES: tuple[tuple[Callable[[Any], object], Reader, bool], ...] = (
     (lambda item: get(get(item, "token"), "text") is not None, tgi, True),
     (lambda item: get(item, "error") and not get(item, "content") and not get(item, "text"), error("error"), False),
     (lambda item: bool(messages_in(item)), lambda item: graph_mode("updates", item), False),
+    (lambda item: get(item, "comment") is not None and get(item, "data") is None, nothing, False),
     (
         lambda item: get(item, "data") is not None and _is_wrapper(item),
-        lambda item: (Part(ITEM, "", get(item, "data")),),
+        pair,
         False,
     ),
 )
@@ -166,10 +171,31 @@ def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part] | str:
         if not isinstance(rest[1], (dict, tuple)):
             return rest[0]
     if len(rest) == 2 and not isinstance(rest[0], str) and isinstance(get(rest[1], "content"), str):
-        return delta_parts(rest[1])  # a response that accumulates, and the chunk that is new
+        return (Part(ITEM, "", rest[1]),)  # a response that accumulates, and the chunk that is new
+    if len(rest) == 2 and all(isinstance(part, list) for part in rest):  # the same, of several answers
+        return [
+            Part(CHOICE, words(get(one, "content")), number) if number else Part(ITEM, "", one)
+            for number, one in enumerate(rest[1])
+        ]
     for part in rest:
         if isinstance(part, tuple):
             return tuple_parts(part)
         if not isinstance(part, str):
             return () if is_echo(part) else (reader_of(part) or search)(part)
     return ()
+
+
+#: Generators whose strings have all text so far, by their names, and the parameter that makes them yield pieces.
+_REPEATING = {
+    "StreamedRunResult.stream_text": "delta",
+    "StreamedRunResult.stream_output": "",
+    "AgentStream.stream_text": "delta",
+    "AgentStream.stream_output": "",
+}
+
+
+def yields_all_so_far(stream: Any) -> bool:
+    """Whether each string of a stream has the ones before it, as those of pydantic-ai's `stream_text()`."""
+    code, frame = getattr(stream, "ag_code", None), getattr(stream, "ag_frame", None)
+    switch = _REPEATING.get(getattr(code, "co_qualname", ""))
+    return switch is not None and not (frame is not None and frame.f_locals.get(switch))

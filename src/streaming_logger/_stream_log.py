@@ -146,7 +146,7 @@ class StreamLog:
         engine = self._logger._engine_here()
         engine.end_stream(self, *self._outcomes[0])
         self._ended = True
-        if outcome == "completed" and not (self._has_text or self._extractor.found or self._first is None):
+        if outcome == "completed" and self._first is not None and not self._has_text and self._extractor.is_empty:
             engine.no_text_found(self.session_id, _described(self._first))
         self._is_special = self._is_enabled
 

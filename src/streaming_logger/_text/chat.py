@@ -8,30 +8,40 @@ from typing import Any
 from streaming_logger._text.messages import blocks, calls
 from streaming_logger._text.parts import ANSWER, CHOICE, ERROR, FINAL, REASONING, Part, at, failure, get, words
 
-__all__ = ["chat", "chat_with_all", "delta_parts"]
+__all__ = ["chat", "delta_parts", "everyday_text"]
 
 
-def chat(chunk: Any) -> Iterable[Part] | str:
+def everyday_text(chunk: Any) -> str | None:
+    """The answer's text of an ordinary chunk of OpenAI's, at once; None: the tables have to be asked.
+
+    >>> everyday_text({"choices": [{"index": 0, "delta": {"content": "Hi"}}]}), everyday_text({"text": "Hi"})
+    ('Hi', None)
+    """
+    try:
+        if type(chunk) is dict:
+            choices = chunk["choices"]
+            choice = choices[0]
+            index, content = choice.get("index"), choice["delta"]["content"]
+        else:
+            choices = chunk.choices
+            choice = choices[0]
+            index, content = choice.index, choice.delta.content
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return None
+    return content if content and not index and type(content) is str and len(choices) == 1 else None
+
+
+def chat(chunk: Any) -> Iterable[Part]:
     """OpenAI's chunks, as LiteLLM and most servers have them, too."""
-    choices = get(chunk, "choices")
-    if choices and len(choices) == 1 and not get(choices[0], "index"):
-        delta = get(choices[0], "delta")
-        content = get(delta, "content")
-        if content and isinstance(content, str):  # the everyday case: nothing else is looked at
-            return content
-    return _whole_chat(chunk, choices)
-
-
-def chat_with_all(chunk: Any) -> Iterable[Part]:
-    """The same where reasoning or tool calls are asked for: they may stand beside the content."""
     return _whole_chat(chunk, get(chunk, "choices"))
 
 
 def _whole_chat(chunk: Any, choices: Any) -> Iterator[Part]:
     if error := get(chunk, "error"):
         yield Part(ERROR, failure(error))
-    choices = choices if isinstance(choices, (list, tuple)) else ()
-    for choice in sorted(choices, key=lambda choice: _index(choice)) if len(choices) > 1 else choices:
+    if choices is not None and not hasattr(choices, "__len__"):
+        raise TypeError(f"choices must be a list, not {type(choices).__name__}")
+    for choice in sorted(choices, key=_index) if choices and len(choices) > 1 else choices or ():
         index = _index(choice)
         for part in _choice(choice):
             if not index:

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import codecs
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from streaming_logger._text.calls import ToolCalls
-from streaming_logger._text.chat import chat, chat_with_all
+from streaming_logger._text.chat import everyday_text
 from streaming_logger._text.documents import Documents
 from streaming_logger._text.frames import Frame, Framer, parsed
 from streaming_logger._text.guess import Guess
-from streaming_logger._text.parts import (
-    ANSWER,
-    CHOICE,
-    CUMULATIVE,
-    ERROR,
-    FINAL,
-    FRAME,
-    ITEM,
-    REASONING,
-    TOOL_CALL,
-    TOOL_NAME,
-    Part,
-)
+from streaming_logger._text.parts import ANSWER, CHOICE, CUMULATIVE, FRAME, ITEM, REASONING, TOOL_CALL, Part
 from streaming_logger._text.prefixed import PrefixedLines, prefixed
-from streaming_logger._text.readers import Reader
 from streaming_logger._text.search import search
 from streaming_logger._text.shapes import named_document, reader_of, tuple_parts, words_of, yields_all_so_far
 from streaming_logger._text.sse import Events
+from streaming_logger._text.transcript import Transcript
 
 __all__ = ["FORMATS", "INCLUDE", "TextExtractor"]
 
@@ -40,10 +26,6 @@ INCLUDE = {"reasoning": REASONING, "tool_calls": TOOL_CALL, "choices": CHOICE}
 FORMATS: dict[str, Callable[[], Framer] | None] = {"auto": None, "text": None, "sse": Events, "jsonl": Documents}
 
 _TEXT = (str, bytes, bytearray, memoryview)
-#: Characters of other choices that wait for the first one.
-_MAX_EARLY = 500
-#: Remembered texts of whole messages, against repetitions.
-_MAX_FINALS = 1000
 
 
 class TextExtractor:
@@ -72,49 +54,26 @@ class TextExtractor:
                 raise ValueError(f"include: must be of {', '.join(INCLUDE)}, got {name!r}")
         if format not in FORMATS:
             raise ValueError(f"format: must be one of {', '.join(FORMATS)}, got {format!r}")
-        self.error: str | None = None
-        """What the stream said of its own failure."""
-        self.found = False
-        """Whether any text was found, asked for or not."""
         self._on_error = on_error
-        self._kinds = {ANSWER, *(INCLUDE[name] for name in names)}
-        self._chat: Reader = chat if len(self._kinds) == 1 else chat_with_all
-        self._readers: dict[type, Reader] = {}
+        self._transcript = Transcript({ANSWER, *(INCLUDE[name] for name in names)})
+        self._is_simple = not names  # nothing but the answer is asked for
         # A stream of str or bytes: how it is read, once that is known.
         make = FORMATS[format]
         self._framer = make() if make is not None else None
         self._guess = Guess() if format == "auto" else None
+        self._is_plain = format == "text" and self._is_simple
         self._decoder: codecs.IncrementalDecoder | None = None
         self._has_documents = self._has_words = False
-        # What was logged.
-        self._kind = ANSWER
-        self._begun = False
-        self._choice: int | None = None
-        self._choices: dict[int, list[str]] = {}
-        self._early: list[Part] = []  # of other choices, before the first one's beginning
-        self._calls = ToolCalls()
-        self._skipped_call: object = None
-        self._surrogate = ""
         self._is_cumulative = False
-        # Against repetitions: kinds that came in pieces since the last whole message; whole texts; all so far.
-        self._pieces: set[str] = set()
-        self._finals: set[tuple[object, int]] = set()
-        self._sums: dict[str, tuple[int, int]] = {}
 
     def __call__(self, item: Any) -> str:
         kind = type(item)
-        reader = self._readers.get(kind)
-        if reader is not None:
-            found = reader(item)
-            if type(found) is str and found:
-                self._choice = 0
-                self._pieces.add(ANSWER)
-                return self._whole(found) if len(self._kinds) == 1 else self._joined((Part(ANSWER, found),))
-            return self._joined(found)
         if kind is str:
-            if self._framer is None and self._guess is None and len(self._kinds) == 1 and not self._is_cumulative:
-                return self._whole(item)
+            if self._is_plain and not self._transcript.held and not "\ud800" <= item[-1:] <= "\udbff":
+                return item  # type: ignore[no-any-return]
             return self._from_text(item)
+        if self._is_simple and kind not in _TEXT and (text := everyday_text(item)) is not None:
+            return self._transcript.answer(text)
         if item is None:
             return ""
         if isinstance(item, _TEXT):
@@ -126,7 +85,17 @@ class TextExtractor:
     def reads(self, stream: Any) -> None:
         """Some streams of strings are known by what yields them."""
         if yields_all_so_far(stream):
-            self._is_cumulative, self._guess = True, None
+            self._is_cumulative, self._is_plain, self._guess = True, False, None
+
+    @property
+    def error(self) -> str | None:
+        """What the stream said of its own failure."""
+        return self._transcript.error
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text of any kind was found, asked for or not."""
+        return self._transcript.is_empty
 
     @property
     def is_undecided(self) -> bool:
@@ -138,7 +107,7 @@ class TextExtractor:
         """Characters that wait for more: for the end of their frame, their call, their line."""
         guess, framer = self._guess, self._framer
         waiting = guess.held if guess is not None else framer.held if framer is not None else 0
-        return waiting + self._calls.held + len(self._surrogate)
+        return waiting + self._transcript.held
 
     def release(self) -> str:
         """Text that is held because it is not known what it is: it has waited for long enough."""
@@ -161,16 +130,7 @@ class TextExtractor:
             text += self._decided(guess)
         if self._framer is not None:
             text += self._joined(self._parts_of_frames(self._framer.finish()))
-        if self._early:
-            self._choice = min(part.key for part in self._early) if self._choice is None else self._choice
-            early, self._early = self._early, []
-            text += self._joined(early)
-        parts = [Part(CHOICE, "\n", index) for index, pieces in self._choices.items() if pieces]
-        text += self._joined(parts)
-        if waiting := self._calls.finish():
-            text += self._shown(TOOL_CALL, waiting)
-        surrogate, self._surrogate = self._surrogate, ""
-        return text + surrogate
+        return text + self._transcript.finish()
 
     # -- strings -----------------------------------------------------------------------
 
@@ -186,18 +146,38 @@ class TextExtractor:
             return self._joined((Part(CUMULATIVE, text, ANSWER),))
         if guess is not None:
             return self._decided(guess) if guess.add(text) else ""
-        if self._framer is not None:
-            return self._joined(self._parts_of_frames(self._framer.feed(text)))
-        return self._joined((Part(ANSWER, text),))
+        framer = self._framer
+        if framer is None:
+            return self._joined((Part(ANSWER, text),))
+        if self._is_simple and isinstance(framer, Events) and (document := framer.whole(text)) is not None:
+            if (answer := everyday_text(document)) is not None:
+                self._has_documents = True
+                return self._transcript.answer(answer)
+            return self._joined(self._parts_of_frames((framer.found(text[6:-2], document),)))
+        return self._joined(self._parts_of_frames(framer.feed(text)))
 
     def _decided(self, guess: Guess) -> str:
         self._guess = None
         self._framer = guess.framer
         if guess.framer is None:
+            self._is_plain = self._is_simple
             return self._joined((Part(ANSWER, guess.text),))
         return self._joined(self._parts_of_frames(guess.frames))
 
+    def _joined(self, found: Iterable[Part] | str) -> str:
+        return self._transcript.add(self._flat(found))
+
     # -- parts -------------------------------------------------------------------------
+
+    def _flat(self, found: Iterable[Part] | str) -> Iterator[Part]:
+        """The parts, with those of items and events inside them."""
+        for part in _as_parts(found):
+            if part.kind == ITEM:
+                yield from self._flat(self._parts_of(part.key))
+            elif part.kind == FRAME:
+                yield from self._flat(self._parts_of_frames([Frame(part.key or "", part.text, parsed(part.text))]))
+            else:
+                yield part
 
     def _parts_of(self, item: Any) -> Iterable[Part] | str:
         if item is None or isinstance(item, str):
@@ -207,18 +187,11 @@ class TextExtractor:
         if isinstance(item, list):
             return [part for one in item for part in _as_parts(self._parts_of(one))]
         reader = reader_of(item)
-        if reader is chat and not isinstance(item, dict):
-            self._readers[type(item)] = reader = self._chat
-        elif reader is chat:
-            reader = self._chat
         found = (reader or search)(item)
         if reader is None and not isinstance(found, str):
             found = list(found)
-            if (
-                not self.found
-                and not isinstance(item, dict)
-                and not any(part.text or part.kind == ITEM for part in found)
-            ):
+            has_text = any(part.text or part.kind == ITEM for part in found)
+            if not has_text and self.is_empty and not isinstance(item, dict):
                 raise TypeError(f"no text is known in a {type(item).__module__}.{type(item).__qualname__}: pass text=")
         return found
 
@@ -258,140 +231,6 @@ class TextExtractor:
                 pass
         self._has_words = True
         return data
-
-    # -- policy ------------------------------------------------------------------------
-
-    def _joined(self, parts: Iterable[Part] | str) -> str:
-        """The text of the kinds that are asked for; where the kind changes, a line names it."""
-        found = []
-        for part in _as_parts(parts):
-            kind, text = part.kind, part.text
-            if kind == FRAME:
-                frame = Frame(part.key or "", part.text, parsed(part.text))
-                found.append(self._joined(self._parts_of_frames([frame])))
-                continue
-            if kind == ITEM:
-                found.append(self._joined(self._parts_of(part.key)))
-                continue
-            if kind == FINAL:
-                kind, text = self._final(part)
-            elif kind == CUMULATIVE:
-                kind, text = part.key, self._new_text(part)
-            elif kind == CHOICE:
-                kind, text = self._of_choice(part)
-            elif kind == ANSWER and self._choice is None:
-                self._choice = 0
-            if not text:
-                continue
-            if kind == ERROR:
-                self.error = self.error or text
-                self.found = True
-                continue
-            self.found = True
-            if part.kind not in (FINAL, CUMULATIVE, CHOICE):
-                self._pieces.add(kind)
-                if kind in (ANSWER, REASONING):
-                    self._add_up(kind, text)
-            found.append(self._logged(kind, text, part))
-        return self._whole("".join(found)) if found else ""
-
-    def _logged(self, kind: str, text: str, part: Part) -> str:
-        if kind in (TOOL_NAME, TOOL_CALL):
-            if TOOL_CALL not in self._kinds:
-                return ""
-            begins = kind == TOOL_NAME
-            key = part.key[1] if part.kind == FINAL else part.key
-            text = self._calls.begin(text, key, part.id) if begins else self._calls.add(text, key)
-            return self._shown(TOOL_CALL, text)
-        if kind == CHOICE:
-            return self._shown(f"{CHOICE} {part.key}", text) if CHOICE in self._kinds else ""
-        if kind not in self._kinds:
-            return ""
-        waiting = self._calls.finish() if self._calls.held else ""
-        return self._shown(TOOL_CALL, waiting) + self._shown(kind, text)
-
-    def _shown(self, kind: str, text: str) -> str:
-        if not text or (kind == self._kind and (kind != ANSWER or self._begun or len(self._kinds) == 1)):
-            return text
-        if kind == self._kind:
-            self._begun = True
-            return text
-        begun = "\n" if self._begun else ""
-        self._kind, self._begun = kind, True
-        return f"{begun}[streaming_logger: {kind}]\n{text.lstrip(chr(10))}"
-
-    def _whole(self, text: str) -> str:
-        """A character that JSON cuts into two surrogates is put together."""
-        self.found = self.found or bool(text)
-        if not self._surrogate and not "\ud800" <= text[-1:] <= "\udbff":
-            return text
-        text = self._surrogate + text
-        self._surrogate = ""
-        if "\ud800" <= text[-1:] <= "\udbff":
-            text, self._surrogate = text[:-1], text[-1]
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-
-    def _of_choice(self, part: Part) -> tuple[str, str]:
-        """The choice with the lowest index is the answer; of the others whole lines are shown."""
-        if self._choice is None:
-            # A lower one may still come; but not for ever.
-            self._early.append(part)
-            if sum(len(early.text) for early in self._early) < _MAX_EARLY:
-                return CHOICE, ""
-            early, self._early = self._early, []
-            self._choice = min(one.key for one in early)
-            return ANSWER, "".join(one.text for one in early if one.key == self._choice)
-        if part.key == self._choice:
-            return ANSWER, part.text
-        if CHOICE not in self._kinds:
-            return CHOICE, part.text
-        pieces = self._choices.setdefault(part.key, [])
-        pieces.append(part.text)
-        if not part.text.endswith("\n") and sum(map(len, pieces)) < 500:
-            return CHOICE, ""
-        self._choices[part.key] = []
-        return CHOICE, "".join(pieces)
-
-    def _final(self, part: Part) -> tuple[str, str]:
-        """A whole message, if its text did not come in pieces before."""
-        if isinstance(part.key, tuple):
-            kind, which = part.key
-            if kind == TOOL_NAME:
-                self._skipped_call = which if self._calls.knows(which) else None
-            return kind, "" if self._skipped_call is not None and self._skipped_call == which else part.text
-        kind, text = part.key, part.text
-        if kind in self._pieces:
-            if part.id != "choice":
-                self._pieces.discard(kind)
-                self._finals.add((kind, hash(text)))
-            return kind, ""
-        if part.id == "choice":
-            return kind, text
-        mark = (kind, hash(text))
-        if mark in self._finals or self._sums.get(kind, (0, 0)) == _sum(text, 0, 0):
-            return kind, ""
-        if len(self._finals) < _MAX_FINALS:
-            self._finals.add(mark)
-        self._add_up(kind, text)
-        return kind, text
-
-    def _new_text(self, part: Part) -> str:
-        """What an item that has all text so far adds to the one before it."""
-        text = part.text.rstrip("\ufffd")  # the rest of a character is still to come
-        size, checked = self._sums.get(part.key, (0, 0))
-        if len(text) >= size and _sum(text[:size], 0, 0)[1] == checked:
-            text = text[size:]
-        self._add_up(part.key, text)
-        self._pieces.add(part.key)
-        return text
-
-    def _add_up(self, kind: str, text: str) -> None:
-        self._sums[kind] = _sum(text, *self._sums.get(kind, (0, 0)))
-
-
-def _sum(text: str, size: int, checked: int) -> tuple[int, int]:
-    """Length and checksum of a text that continues one with these."""
-    return size + len(text), zlib.crc32(text.encode("utf-8", "surrogatepass"), checked)
 
 
 def _as_parts(found: Iterable[Part] | str) -> Iterable[Part]:

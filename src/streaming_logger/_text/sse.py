@@ -46,13 +46,9 @@ class Events:
         return self._line_size + self._event_size
 
     def feed(self, text: str) -> Iterator[Frame]:
-        if not self._line and not self._data and text.startswith("data: {") and text.find("\n") == len(text) - 2:
-            document = parsed(text[6:-2]) if text.endswith("\n\n") else None
-            if document is not None:  # the everyday case: one event
-                self._begun = self._has_ends = True
-                self._ended_cr = False
-                yield self._found(text[6:-2], document)
-                return
+        if (document := self.whole(text)) is not None:
+            yield self.found(text[6:-2], document)
+            return
         if self.broken:
             yield from raw(text)
             return
@@ -81,6 +77,22 @@ class Events:
         yield from self._begun_line(text[end:])
         if self.held > MAX_FRAME:
             yield from self._break("".join(self._line))
+
+    def whole(self, text: str) -> Any:
+        """The document of a piece that is exactly one event, the everyday case; None for whatever else."""
+        if self._line or self._data or not text.startswith("data: {") or text.find("\n") != len(text) - 2:
+            return None
+        document = parsed(text[6:-2]) if text.endswith("\n\n") else None
+        if document is not None:
+            self._begun = self._has_ends = True
+            self._ended_cr = False
+        return document
+
+    def found(self, data: str, document: Any) -> Frame:
+        """A document that ends its event."""
+        frame = Frame(self._name, data, document)
+        self._forget_event()
+        return frame
 
     def finish(self) -> Iterator[Frame]:
         line = "".join(self._line)
@@ -121,7 +133,7 @@ class Events:
             document = parsed(data)
             if document is not None:  # no line ends so far: waiting for the next item shows it later, and no better
                 self._forget_line()
-                yield self._found(data, document)
+                yield self.found(data, document)
 
     def _ended_line(self, line: str, end: str) -> Iterator[Frame]:
         is_foreign = self._is_foreign
@@ -134,7 +146,7 @@ class Events:
             value = line[5:].removeprefix(" ")
             document = parsed(value) if not self._data else None
             if document is not None:
-                yield self._found(value, document)  # some servers send no blank lines
+                yield self.found(value, document)  # some servers send no blank lines
                 return
             if not self._has_ends and not self._has_blanks:
                 yield from self._dispatched()  # neither line ends nor blank lines: each line is an event
@@ -154,11 +166,6 @@ class Events:
     def _keep(self, line: str, end: str) -> None:
         self._lines += (line, end)
         self._event_size += len(line) + len(end)
-
-    def _found(self, data: str, document: Any) -> Frame:
-        frame = Frame(self._name, data, document)
-        self._forget_event()
-        return frame
 
     def _dispatched(self) -> Iterator[Frame]:
         """The event that ends here, if it has data."""
@@ -190,4 +197,5 @@ class Events:
 
     def _forget_event(self) -> None:
         self._name = ""
-        self._data, self._lines, self._event_size = [], [], 0
+        if self._lines:
+            self._data, self._lines, self._event_size = [], [], 0

@@ -34,7 +34,7 @@ def logged(stream: Any, *include: str, raises: type[Exception] | None = None) ->
             else:
                 for _ in wrapped:
                     pass
-        assert logger.stats().extraction_errors == 0
+        assert logger.stats().extraction_errors == 0, f"items that could not be read; logged {logger.text}"
         return logger.text.get("s", ""), logger.outcomes.get("s")
 
 

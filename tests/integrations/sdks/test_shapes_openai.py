@@ -174,9 +174,12 @@ def test_stream_helper_repeats_nothing() -> None:
     chunks = [*HELLO[:-2], delta(tool_calls=[call(0, "f")]), delta(tool_calls=[call(0, None, '{"a":1}')])]
     chunks += [chunk(choice(0, "tool_calls"))]
     for include, expected in ([], "Hello"), (["tool_calls"], f'Hello\n{TOOL_CALL}f {{"a":1}}'):
-        with serving(sse(*chunks, end="[DONE]")) as url, openai.OpenAI(base_url=url, api_key="none") as client:
-            with client.chat.completions.stream(**PROMPT) as events:
-                assert logged(events, *include) == (expected, "completed")
+        with (
+            serving(sse(*chunks, end="[DONE]")) as url,
+            openai.OpenAI(base_url=url, api_key="x") as client,
+            client.chat.completions.stream(**PROMPT) as events,
+        ):
+            assert logged(events, *include) == (expected, "completed")
 
 
 def test_audio_transcript_is_the_answer() -> None:

@@ -120,11 +120,10 @@ def test_responses_parallel_tool_calls() -> None:
     assert logged(responses(*whole(*mixed)), "tool_calls") == (expected, "completed")
 
 
+OVERLOADED = {"code": "server_error", "message": "Overloaded"}
 FAILURES = {
-    "response.failed": event(
-        "failed", response=response(status="failed", error={"code": "x", "message": "Overloaded"})
-    ),
-    "error": {"type": "error", "code": "server_error", "message": "Overloaded", "param": None, "sequence_number": 1},
+    "response.failed": event("failed", response=response(status="failed", error=OVERLOADED)),
+    "error": {"type": "error", "param": None, "sequence_number": 1} | OVERLOADED,
 }
 
 

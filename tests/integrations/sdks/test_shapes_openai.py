@@ -123,6 +123,14 @@ def test_tool_calls_one_after_another() -> None:
     assert (text.rstrip(), outcome) == (f'{TOOL_CALL}f {{"a":1}}\nf {{"a":2}}\ng', "completed")
 
 
+def test_parallel_tool_calls_of_one_index() -> None:
+    """Gemini's OpenAI endpoint numbers each call 0: another id is another call."""
+    calls = [call(0, "f", '{"a":1}') | {"id": "a"}, call(0, "g", '{"b":2}') | {"id": "b"}]
+    for chunks in [delta(tool_calls=calls)], [delta(tool_calls=[each]) for each in calls]:
+        found = logged(stream(*chunks), "tool_calls")
+        assert found == (f'{TOOL_CALL}f {{"a":1}}\ng {{"b":2}}', "completed")
+
+
 def test_old_function_call() -> None:
     """The API before `tool_calls`, which some servers still speak."""
     chunks = [delta(function_call={"name": "f", "arguments": ""}), delta(function_call={"arguments": '{"a":1}'})]

@@ -25,22 +25,27 @@ TOOL_CALL = "[streaming_logger: tool call]\n"
 
 
 def logged(stream: Any, *include: str, raises: type[Exception] | None = None) -> tuple[str, str | None]:
-    """The text and the outcome of a session whose wrapped stream, sync or async, was read to its end."""
+    """The text and the outcome of a session whose wrapped stream was read to its end.
+
+    The stream may be async, or an async context manager that gives it: then both are of one event loop.
+    """
     with ManualLogger() as logger:
-        wrapped = logger.wrap("s", stream if hasattr(stream, "__aiter__") else iter(stream), include=include)
         with pytest.raises(raises) if raises else contextlib.nullcontext():
-            if hasattr(wrapped, "__anext__"):
-                asyncio.run(_read(wrapped))
+            if hasattr(stream, "__aiter__") or hasattr(stream, "__aenter__"):
+                asyncio.run(_read(logger, stream, include))
             else:
-                for _ in wrapped:
+                for _ in logger.wrap("s", iter(stream), include=include):
                     pass
         assert logger.stats().extraction_errors == 0, f"items that could not be read; logged {logger.text}"
         return logger.text.get("s", ""), logger.outcomes.get("s")
 
 
-async def _read(stream: Any) -> None:
-    async for _ in stream:
-        pass
+async def _read(logger: ManualLogger, stream: Any, include: tuple[str, ...]) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        if hasattr(stream, "__aenter__"):
+            stream = await stack.enter_async_context(stream)
+        async for _ in logger.wrap("s", stream, include=include):
+            pass
 
 
 def sse(*events: Any, named: str = "", end: str = "") -> list[str]:

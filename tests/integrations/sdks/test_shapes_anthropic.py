@@ -16,7 +16,7 @@ anthropic = pytest.importorskip("anthropic")
 Json = dict[str, Any]
 REQUEST: Json = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
 MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
-START = {"type": "message_start", "message": MESSAGE | {"usage": {"input_tokens": 1, "output_tokens": 1}}}
+START: Json = {"type": "message_start", "message": MESSAGE | {"usage": {"input_tokens": 1, "output_tokens": 1}}}
 ENDS: list[Json] = [
     {
         "type": "message_delta",
@@ -175,14 +175,15 @@ async def agent(*messages: Json) -> AsyncIterator[Any]:
         yield each
 
 
-def partial(event: Json, parent: str | None = None) -> Json:
+def partial(event: Json) -> Json:
     """One of Anthropic's events, which the SDK passes on if it is asked for partial messages."""
-    return {"type": "stream_event", "uuid": "u", "session_id": "s", "event": event, "parent_tool_use_id": parent}
+    return {"type": "stream_event", "uuid": "u", "session_id": "s", "event": event, "parent_tool_use_id": None}
 
 
-def spoken(*content: Json, parent: str | None = None, **more: Any) -> Json:
-    said = {"role": "assistant", "id": "msg_1", "model": "m", "content": list(content)}
-    return {"type": "assistant", "session_id": "s", "message": said, "parent_tool_use_id": parent} | more
+def spoken(*content: Json, turn: int = 1) -> Json:
+    """A whole message, or a block of one: those of one turn have one id."""
+    said = {"role": "assistant", "id": f"msg_{turn}", "model": "m", "content": list(content)}
+    return {"type": "assistant", "session_id": "s", "message": said, "parent_tool_use_id": None}
 
 
 def result(text: str = "", **more: Any) -> Json:
@@ -200,7 +201,8 @@ THOUGHT = {"type": "thinking", "thinking": "Let me think.", "signature": "E"}
 def test_agent_without_partial_messages() -> None:
     """Whole messages are the answer; neither the tool's output nor the result, which repeats the last one."""
     first = spoken(THOUGHT, {"type": "text", "text": "Let me look. "}, CALL)
-    messages = [INIT, first, TOOL_RESULT, spoken({"type": "text", "text": "It is 42."}), result("It is 42.")]
+    last = spoken({"type": "text", "text": "It is 42."}, turn=2)
+    messages = [INIT, first, TOOL_RESULT, last, result("It is 42.")]
     assert logged(agent(*messages)) == ("Let me look. It is 42.", "completed")
     expected = f'{REASONING}Let me think.{ANSWER}Let me look. \n{TOOL_CALL}f {{"a": 1}}{ANSWER}It is 42.'
     assert logged(agent(*messages), "reasoning", "tool_calls") == (expected, "completed")
@@ -211,8 +213,10 @@ def test_agent_with_partial_messages() -> None:
     told = [*thinking(0, "Let me ", "think."), *text(1, "Let me ", "look. "), *tool_use(2, "f", '{"a"', ": 1}")]
     whole = [spoken(THOUGHT), spoken({"type": "text", "text": "Let me look. "}), spoken(CALL)]
     first = [*(partial(event) for event in (START, *told)), *whole, *(partial(event) for event in ENDS)]
-    last = [partial(event) for event in message(*text(0, "It is ", "42."))]
-    messages = [INIT, *first, TOOL_RESULT, *last, spoken({"type": "text", "text": "It is 42."}), result("It is 42.")]
+    second = START | {"message": START["message"] | {"id": "msg_2"}}
+    last = [partial(event) for event in (second, *text(0, "It is ", "42."), *ENDS)]
+    messages = [INIT, *first, TOOL_RESULT, *last, spoken({"type": "text", "text": "It is 42."}, turn=2)]
+    messages.append(result("It is 42."))
     assert logged(agent(*messages)) == ("Let me look. It is 42.", "completed")
     expected = f'{REASONING}Let me think.{ANSWER}Let me look. \n{TOOL_CALL}f {{"a": 1}}{ANSWER}It is 42.'
     assert logged(agent(*messages), "reasoning", "tool_calls") == (expected, "completed")

@@ -192,8 +192,8 @@ def result(text: str = "", **more: Any) -> Json:
 
 
 INIT = {"type": "system", "subtype": "init", "session_id": "s", "tools": ["Bash"], "model": "m"}
-CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}
-OUTPUT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "TOOL OUTPUT"}
+CALL = {"type": "tool_use", "id": "toolu_2", "name": "f", "input": {"a": 1}}
+OUTPUT = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "TOOL OUTPUT"}
 TOOL_RESULT = {"type": "user", "session_id": "s", "message": {"role": "user", "content": [OUTPUT]}}
 THOUGHT = {"type": "thinking", "thinking": "Let me think.", "signature": "E"}
 

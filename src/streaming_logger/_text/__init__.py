@@ -1,4 +1,6 @@
-"""The text of what a stream yields: strings, server-sent events, the chunks of the known SDKs.
+"""The text in what a stream yields: strings, server-sent events, JSON lines, the chunks of the known SDKs.
 
-Told by shape, so that no SDK is imported. May import: nothing of this library.
+Data comes in by `extractor`: strings by way of `guess` and a framer (`sse`, `documents`, `prefixed`),
+objects and documents by way of `shapes`, which says who reads them. What is read are `parts`; the
+`transcript` makes the session's text of them. May import: nothing of this library.
 """

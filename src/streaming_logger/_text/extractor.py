@@ -69,7 +69,7 @@ class TextExtractor:
     def __call__(self, item: Any) -> str:
         kind = type(item)
         if kind is str:
-            if self._is_plain and not self._transcript.held and not "\ud800" <= item[-1:] <= "\udbff":
+            if self._is_plain and not "\ud800" <= item[-1:] <= "\udbff":
                 return item  # type: ignore[no-any-return]
             return self._from_text(item)
         if self._is_simple and kind not in _TEXT and (text := everyday_text(item)) is not None:
@@ -148,7 +148,7 @@ class TextExtractor:
             return self._decided(guess) if guess.add(text) else ""
         framer = self._framer
         if framer is None:
-            return self._joined((Part(ANSWER, text),))
+            return self._from_plain(text)
         if self._is_simple and isinstance(framer, Events) and (document := framer.whole(text)) is not None:
             if (answer := everyday_text(document)) is not None:
                 self._has_documents = True
@@ -156,12 +156,17 @@ class TextExtractor:
             return self._joined(self._parts_of_frames((framer.found(text[6:-2], document),)))
         return self._joined(self._parts_of_frames(framer.feed(text)))
 
+    def _from_plain(self, text: str) -> str:
+        text = self._joined((Part(ANSWER, text),))
+        # The short way, unless half of a surrogate pair waits for the other one.
+        self._is_plain = self._is_simple and not self._transcript.held
+        return text
+
     def _decided(self, guess: Guess) -> str:
         self._guess = None
         self._framer = guess.framer
         if guess.framer is None:
-            self._is_plain = self._is_simple
-            return self._joined((Part(ANSWER, guess.text),))
+            return self._from_plain(guess.text)
         return self._joined(self._parts_of_frames(guess.frames))
 
     def _joined(self, found: Iterable[Part] | str) -> str:

@@ -77,6 +77,9 @@ class Transcript:
                 kind, text = self._of_choice(part)
             elif kind == ANSWER and self._choice is None:
                 self._choice = 0
+                for early in self._early:
+                    self._choices.setdefault(early.key, []).append(early.text)
+                self._early = []
             if not text:
                 continue
             if kind == ERROR:
@@ -140,6 +143,8 @@ class Transcript:
 
     def _of_choice(self, part: Part) -> tuple[str, str]:
         """The choice with the lowest index is the answer; of the others whole lines are shown."""
+        if not part.text:
+            return CHOICE, ""
         if self._choice is None:
             # A lower one may still come; but not for ever.
             self._early.append(part)

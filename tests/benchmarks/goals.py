@@ -8,6 +8,7 @@ from statistics import median
 
 from peers import PEERS
 from rounds import Results, Rounds
+from wrapped import MEASURES
 
 __all__ = ["GROWTH_FILES", "GROWTH_SESSIONS", "SECTIONS", "Row", "Sizes", "growth"]
 
@@ -93,18 +94,16 @@ def calls(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
 
 
 def wrapped(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:
-    for kind, limit in (("str", 1000.0), ("async str", 1000.0), ("OpenAI", 2000.0)):
+    for kind, (what, limit) in MEASURES.items():
         arguments = {"kind": kind, "count": max(1000, int(50_000 * sizes.share))}
         found = rounds.run("wrapped.items", {OURS: arguments, "bare": arguments})
-        what = f"wrap(), added to an item of a bare iterator, {kind}{' chunk of the SDK' if kind == 'OpenAI' else ''}"
         if "bare" in found.missing:
             yield Row(f"{what}: not installed", float("nan"), "")
             continue
         pairs = zip(found.values[OURS]["ns"], found.values["bare"]["ns"], strict=True)
-        added = median(ours - bare for ours, bare in pairs)
-        yield Row(
-            what, added, f"bare {found.median('bare', 'ns'):.0f} ns", limit, unit=" ns", decides=kind != "async str"
-        )
+        bare = f"bare {found.median('bare', 'ns'):.0f} ns"
+        decides = kind in ("str", "OpenAI")
+        yield Row(what, median(ours - bare for ours, bare in pairs), bare, limit, unit=" ns", decides=decides)
 
 
 def throughput(rounds: Rounds, sizes: Sizes) -> Iterator[Row]:

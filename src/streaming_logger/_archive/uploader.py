@@ -311,7 +311,8 @@ class Uploader:
         """When the session began, as far as that is known: the birth of its file, or the first that is told of it."""
         born = lstat(str(self._store.directory.path / completed.name)).born
         times = [line["at"] for line in completed.lines if isinstance(line.get("at"), (int, float))]
-        return _iso(born if born is not None else min([completed.found.st_mtime, *times]))
+        # A birth is told by a finer clock than a write: it may come out as the later one.
+        return _iso(min(completed.found.st_mtime, *(times if born is None else [born])))
 
     def _failed(self, name: str, error: OSError) -> None:
         self._context.counters.add(upload_errors=1)

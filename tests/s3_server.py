@@ -36,10 +36,13 @@ server.serve_forever()
 
 
 @contextlib.contextmanager
-def running_moto() -> Iterator[int]:
-    """The port of a server with one empty bucket."""
+def running_moto(**environ: str) -> Iterator[int]:
+    """The port of a server with one empty bucket; `environ` is for moto's own settings."""
     program = subprocess.Popen(
-        [sys.executable, "-c", _MOTO], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT
+        [sys.executable, "-c", _MOTO],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | ENVIRONMENT | environ,
     )
     with program:
         try:

@@ -286,3 +286,37 @@ def test_setting_takes_effect_while_it_runs(tmp_path: Path) -> None:
         path.write_text(json.dumps({"streaming_logs": section}))
         wait_until(lambda: streams.stats().uploads == 1)
     assert archived(tmp_path) == {"s": "text ö\n"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"date": "../../elsewhere"}, {"host": "../.."}, {"date": 5}, {"inode": None}, {"size": [1]}, "x", [[]], None],
+)
+def test_damaged_mark_leads_nowhere(tmp_path: Path, logger: Callable[..., StreamingLogger], changes: Any) -> None:
+    """The file is archived anew, in its own place."""
+    first = logger()
+    stream(first, "s")
+    first.close()
+    mark = tmp_path / "logs/.streaming_logger/archived/s.log"
+    kept = json.loads(mark.read_text())
+    mark.write_text(json.dumps(kept | {"size": 1} | changes if isinstance(changes, dict) else changes))
+    again = logger()
+    stream(again, "other")
+    wait_until(lambda: again.stats().uploads == 2)
+    again.close()
+    assert set(archived(tmp_path)) == {"s", "other"}
+    assert {path.parent.name for path in (tmp_path / "archive").rglob("s.json")} == {f"host={HOST}"}
+    assert len(list((tmp_path / "archive").rglob("s.json"))) == 1
+    assert again.stats().upload_errors == 0
+
+
+def test_mark_nested_deeply_is_damaged(tmp_path: Path, logger: Callable[..., StreamingLogger]) -> None:
+    """And stops neither uploads nor sweeps."""
+    first = logger()
+    stream(first, "s")
+    first.close()
+    (tmp_path / "logs/.streaming_logger/archived/s.log").write_text("[" * 4096)
+    again = logger()
+    stream(again, "other")
+    wait_until(lambda: again.stats().uploads == 2)
+    assert again.stats().upload_errors == 0

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tools import run
 
+from conftest import wait_until
 from s3_server import BUCKET, ENVIRONMENT, Proxy, proxied_objects
-from streaming_logger import ArchiveConfig, Config, StreamingLogger
+from streaming_logger import ArchiveConfig, Config, ConfigError, StreamingLogger
 from streaming_logger._archive.bucket import Bucket
 from streaming_logger._archive.lookup import days, records_of, records_of_day, sessions_beginning
 
@@ -95,7 +96,7 @@ def test_ls_by_day_host_and_outcome(url: str, tmp_path: Path) -> None:
 
 
 def test_archive_uploads_what_a_server_left(tmp_path: Path) -> None:
-    """Once each; the exit code says whether all went well."""
+    """Once each; the exit code says whether all went well, 2 where the archive cannot be used at all."""
     with StreamingLogger(Config(min_free_disk_mb=None), directory=tmp_path / "logs") as logger:
         for number in range(5):
             logger.write(f"s{number}", "text")
@@ -106,7 +107,7 @@ def test_archive_uploads_what_a_server_left(tmp_path: Path) -> None:
     assert "archived 0 sessions" in run("archive", url, "--dir", "logs").stderr
     assert run("show", "s3", "--archive", url).stdout == "text"
     (tmp_path / "blocked").write_text("")
-    found = run("archive", f"{tmp_path.as_uri()}/blocked/x", "--dir", "logs", check=1)
+    found = run("archive", f"{tmp_path.as_uri()}/blocked/x", "--dir", "logs", check=2)
     assert "Not a directory" in found.stderr
 
 
@@ -116,6 +117,46 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     found = run("show", "s", "--dir", "logs", "--archive", check=2)
     assert found.stderr == "streaming-logger: no archive is configured: name it by --archive URL, or set archive.url\n"
     assert "is no URL of an archive" in run("find", "s", "--archive", "ftp://x", check=2).stderr
+
+
+@pytest.mark.parametrize("url", ["s3://key:pass-word@bucket", "s3://bucket/x?secret=pass-word", "gs://key:pass-word@b"])
+def test_url_with_a_secret_is_refused_without_repeating_it(url: str, tmp_path: Path) -> None:
+    """By each verb that takes one, and each that reads a configuration with one."""
+    (tmp_path / "logs").mkdir(mode=0o700)
+    (tmp_path / "logs/.streaming_logger").mkdir(mode=0o700)
+    for verb in (["find", "s"], ["ls"], ["show", "s"], ["replay", "s"], ["timing", "s"], ["export", "s"]):
+        found = run(*verb, "--archive", url, check=2)
+        assert "is no URL of an archive" in found.stderr
+        assert "pass-word" not in found.stdout + found.stderr
+    found = run("archive", url, "--dir", "logs", check=2)
+    assert "must not have credentials or a query" in found.stderr
+    assert "pass-word" not in found.stdout + found.stderr
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"streaming_logs": {"archive": {"url": url}}}))
+    for arguments in (["check-config", file], ["check-config", file, "--json"], ["doctor", "--config", file], ["ls"]):
+        found = run(*arguments, *(["--config", file] if arguments == ["ls"] else []), check=2)
+        assert "must not have credentials or a query" in found.stdout + found.stderr
+        assert "pass-word" not in found.stdout + found.stderr
+
+
+def test_url_with_a_secret_leaves_no_trace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither at a start nor by an edit: in no log line, no file of the directory, no health."""
+    path, good = tmp_path / "logging_config.json", {"min_free_disk_mb": None, "flush_interval_seconds": 0.02}
+    bad = good | {"archive": {"url": "s3://key:pass-word@bucket"}}
+    path.write_text(json.dumps({"streaming_logs": bad}))
+    with pytest.raises(ConfigError):
+        StreamingLogger.from_file(path)
+    path.write_text(json.dumps({"streaming_logs": good}))
+    with StreamingLogger.from_file(path) as logger:
+        logger.write("s", "text")
+        path.write_text(json.dumps({"streaming_logs": bad}))
+        wait_until(lambda: logger.stats().reloads_refused == 1)
+        logger.complete_session("s")
+        health = logger.health()
+    assert "configuration reload rejected" in caplog.text
+    kept = [file.read_text() for file in (tmp_path / "logs/streaming").rglob("*") if file.is_file()]
+    assert "archive" in "".join(kept)
+    assert "pass-word" not in f"{caplog.text} {kept} {health} {logger!r}"
 
 
 # -- the number of requests ----------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from streaming_logger import Config, ConfigError
+from streaming_logger import ArchiveConfig, Config, ConfigError
 from streaming_logger._config.schema import SECTION, RadarConfig, describe, flattened, load, parse, value_of
 
 ROOT = Path(__file__).parents[2]
@@ -334,3 +334,70 @@ def test_with_an_archive_no_file_is_deleted_at_completion() -> None:
         config = parse({SECTION: {**section, "archive": archive}}, environ={})
         assert not config.immediate
         assert config.retention_seconds == 0
+
+
+SECRETS = [
+    "s3://AKIAKEY:pass-word@bucket/prefix",
+    "s3://pass-word@bucket",
+    "s3://AKIAKEY:pass-word/with/slash@bucket",
+    "s3://key%3Apass-word%40bucket",
+    "s3://bucket:pass-word/x",
+    "s3://bucket/prefix?secret=pass-word",
+    "s3://bucket?X-Amz-Signature=pass-word",
+    "s3://bucket#pass-word",
+    "gs://bucket/p?token=pass-word",
+    "az://container/p?sv=2020&sig=pass-word",
+    "file://user:pass-word@host/path",
+    "https://user:pass-word@s3.example.com/bucket",
+    "http://s3.example.com/bucket?sig=pass-word",
+]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_url_with_credentials_or_a_query_is_refused_without_repeating_it(url: str, tmp_path: Path) -> None:
+    """In a mapping, a file, the environment, the class: neither the message nor the exception has it."""
+    path = tmp_path / "logging_config.json"
+    path.write_text(json.dumps({SECTION: {"archive": {"url": url}}}))
+    environ = {"STREAMING_LOGS_ARCHIVE_URL": url}
+    for make in (
+        lambda: parse({SECTION: {"archive": {"url": url}}}, environ={}),
+        lambda: load(path, environ={}),
+        lambda: parse({}, environ=environ),
+        lambda: ArchiveConfig(url=url),
+    ):
+        with pytest.raises(ConfigError, match="must not have credentials or a query") as caught:
+            make()
+        assert "pass-word" not in f"{caught.value} {caught.value!r} {caught.value.args} {caught.value.problems}"
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"archive": {"ulr": "s3://key:pass-word@bucket"}},
+        {"archive": "s3://key:pass-word@bucket"},
+        {"archive_url": "s3://bucket?sig=pass-word"},
+        {"archive": {"secret_access_key": "pass-word"}},
+        {"archive": {"password": "pass-word"}},
+        {"archive": {"url": {"access_key": "pass-word"}}},
+        {"archive": {"url": ["s3://key:pass-word@bucket"]}},
+        {"archive": {"host": ["s3://key:pass-word@bucket"]}},
+        {"archive": [{"sas_token": "pass-word"}]},
+        {"directory": ["s3://key:pass-word@bucket"]},
+        ["s3://key:pass-word@bucket"],
+    ],
+)
+def test_secret_under_another_name_is_not_repeated(section: object) -> None:
+    """A typo, a setting that does not exist, an object in the place of a text."""
+    with pytest.raises(ConfigError) as caught:
+        parse({SECTION: section}, environ={})
+    assert "pass-word" not in f"{caught.value} {caught.value!r} {caught.value.problems}"
+    with pytest.raises(ConfigError) as caught:
+        parse({}, environ={"STREAMING_LOGS_ARCHIVE_SECRET_KEY": "pass-word"})
+    assert "pass-word" not in f"{caught.value} {caught.value!r} {caught.value.problems}"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket\nname", "s3://bucket/a\x1b[2J", "file://host/path", "s3://a b/x"])
+def test_url_of_an_archive_is_one_line_and_one_bucket(url: str) -> None:
+    """It stands in log lines; `urlsplit` leaves line breaks out."""
+    with pytest.raises(ConfigError, match="must be a URL"):
+        ArchiveConfig(url=url)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from conftest import logs, wait_until
 from s3_server import BUCKET, Proxy
 from streaming_logger import ArchiveConfig, StreamingLogger
 from streaming_logger._archive.bucket import Bucket
+from streaming_logger._base.sync import run_thread
 from streaming_logger._context import Timeouts
 
 
@@ -31,9 +34,9 @@ def url(tmp_path: Path) -> str:
 def logger(live: Callable[..., StreamingLogger], s3: Proxy, url: str) -> Callable[..., StreamingLogger]:
     """Makes loggers whose uploads go through the proxy; settings of the archive as keywords."""
 
-    def make(**archive: Any) -> StreamingLogger:
+    def make(parts: dict[str, Any] | None = None, **archive: Any) -> StreamingLogger:
         settings = {"url": url, "max_retries": 1, "drain_seconds": 10, "host": "h", **archive}
-        timeouts = {"timeouts": Timeouts(upload_pause=0.05)}
+        timeouts = {"timeouts": Timeouts(upload_pause=0.05), **(parts or {})}
         return live(timeouts, archive=ArchiveConfig(**settings), flush_interval_seconds=0.05)
 
     return make
@@ -169,6 +172,75 @@ def test_exit_while_uploads_hang(s3: Proxy, url: str, tmp_path: Path) -> None:
     status, _, errors = run(CHILD + "time.sleep(0.5)", tmp_path / "logs", url, "0.2", "0", "20")
     assert (status, time.monotonic() - begun < 5) == (0, True), errors
     assert errors == ""
+
+
+def test_program_that_ends_at_once_uploads_its_only_session(s3: Proxy, url: str, tmp_path: Path) -> None:
+    """Its upload thread is there by then: from Python 3.12 on none can start while the interpreter ends."""
+    for number in range(5):
+        status, _, errors = run(CHILD, tmp_path / "logs", url, "10", str(number), "1")
+        assert (status, errors) == (0, "")
+        assert len(archived(url)) == number + 1
+
+
+def test_upload_thread_is_there_when_the_first_write_returns(
+    logger: Callable[..., StreamingLogger], s3: Proxy, tmp_path: Path
+) -> None:
+    """And not before: a server that forks its workers after it made the logger has none in the parent."""
+    started: list[str] = []
+
+    def start(run: Callable[[], None], name: str) -> None:
+        started.append(name)
+        run_thread(run, name)
+
+    streams = logger({"run_thread": start})
+    assert started == []
+    streams.write("s", "text")
+    assert started == ["streaming_logger", "streaming_logger archive"]
+
+
+def test_upload_that_outlives_close_uses_its_own_descriptors(
+    logger: Callable[..., StreamingLogger], s3: Proxy, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The logger's numbers belong to someone else by then; the upload is marked where it belongs."""
+    goes_on = threading.Event()
+
+    def wait(method: str, key: str) -> str:
+        goes_on.wait(20)
+        return ""
+
+    s3.harm = wait
+    other = tmp_path / "someone else's"
+    other.mkdir()
+    streams = logger(drain_seconds=0)
+    stream(streams, 1)
+    wait_until(lambda: s3.count("PUT") == 1)
+    streams.close()
+    taken = [os.open(other, os.O_RDONLY | os.O_DIRECTORY) for _ in range(50)]
+    try:
+        goes_on.set()
+        wait_until(lambda: (tmp_path / "logs/.streaming_logger/archived/s0.log").exists())
+        wait_until(lambda: not any("archive" in thread.name for thread in threading.enumerate()))
+    finally:
+        for fd in taken:
+            os.close(fd)
+    assert list(other.iterdir()) == []
+    assert "descriptor" not in caplog.text
+    assert archived(url) == logs(tmp_path / "logs")
+
+
+def test_directory_that_is_replaced_between_passes_is_found(
+    logger: Callable[..., StreamingLogger], s3: Proxy, url: str, tmp_path: Path
+) -> None:
+    """The upload thread opens it by itself, so it must notice by itself."""
+    streams = logger()
+    stream(streams, 1)
+    wait_until(lambda: streams.stats().uploads == 1)
+    (tmp_path / "logs").rename(tmp_path / "older")
+    streams.flush()  # looks at the directory
+    streams.write("again", "text")
+    streams.complete_session("again")
+    wait_until(lambda: streams.stats().uploads == 2)
+    assert archived(url)["again"] == "text"
 
 
 FORKS = """

@@ -1,15 +1,19 @@
 """The uploader's thread, as the logger sees it: started when an archive is set, ended when the logger closes.
 
-What runs on it is imported there: a server without an archive does not pay for it.
+It starts with the worker's: a program whose only session ends with it could not start one then, as Python 3.12 and
+later refuse new threads while the interpreter ends. What runs on it is imported there: a server without an archive
+does not pay for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._context import Context
+from streaming_logger._disk.directory import Directory
 
 if TYPE_CHECKING:
     from streaming_logger._archive.passes import Passes
@@ -24,7 +28,9 @@ class Archiver:
     """Has one directory's completed files uploaded, while `archive.url` is set."""
 
     def __init__(self, context: Context, *, autostart: bool = True) -> None:
-        self._context = context
+        # The thread has descriptors of its own: those of the logger are closed by it, whatever the thread does then.
+        self._directory = Directory(context.path, adopt=context.settings.config.adopt)
+        self._context = replace(context, store=context.make_store(self._directory))
         self._autostart = autostart
         self._closing = False
         self._ended: OneShotEvent | None = None
@@ -32,7 +38,12 @@ class Archiver:
         self._passes: Passes | None = None
 
     def tend(self) -> Generator[float, None, None]:
-        """The worker's task: starts the thread when it is needed and not there."""
+        """The worker's task: the archive may have been configured since, or the thread may have failed."""
+        self.start()
+        yield from ()
+
+    def start(self) -> None:
+        """Starts the thread if it is needed and not there. Only the worker calls this."""
         config = self._context.settings.config
         if config.archive.url is None or not config.enabled or not self._autostart or self._closing:
             return
@@ -43,7 +54,10 @@ class Archiver:
             except (RuntimeError, MemoryError) as error:
                 ended.set()
                 self._context.events.report("archive", "cannot archive to %s: %s", config.archive.url, error)
-        yield from ()
+
+    def forget_in_child(self) -> None:
+        """After a fork, in the child: closes what was inherited from the thread, which is not there."""
+        self._directory.forget_in_child()
 
     def close(self) -> None:
         """Lets uploads go on for `archive.drain_seconds`, then leaves the rest to the next process."""
@@ -72,4 +86,5 @@ class Archiver:
             self._context.events.report("archive", "cannot archive to %s: %s", config.url, repr(error))
         finally:
             self._passes = None
+            self._directory.close()
             ended.set()

@@ -13,9 +13,13 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["SCHEMES", "ArchiveError", "Bucket", "ForkedError", "Found"]
+from streaming_logger._archive.failures import ArchiveError, ForkedError, UnusableError, failure_of
+from streaming_logger._base.errors import without_secrets
+from streaming_logger._config.rules import is_url
+from streaming_logger._disk.paths import is_directory
 
-SCHEMES = ("s3", "gs", "az", "file")
+__all__ = ["ArchiveError", "Bucket", "ForkedError", "Found", "TooLargeError", "UnusableError"]
+
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL")
 #: Objects in one answer to a listing.
 _PAGE = 1000
@@ -27,12 +31,8 @@ _LONGEST_BACKOFF = timedelta(seconds=5)
 _pid: int | None = None
 
 
-class ArchiveError(Exception):
-    """The object storage cannot be used, or refused a request; the text says why."""
-
-
-class ForkedError(ArchiveError):
-    """This process was forked from one that uses object storage: no request would ever end."""
+class TooLargeError(ArchiveError):
+    """An object is larger than its reader expects."""
 
 
 class Found(NamedTuple):
@@ -48,41 +48,49 @@ class Bucket:
     `requests` counts what was asked of the store, without retries.
     """
 
-    def __init__(self, url: str, *, max_retries: int = 3) -> None:
+    def __init__(self, url: str, *, max_retries: int = 3, must_exist: bool = False) -> None:
+        """With `must_exist` a local folder is not made: who only reads it may have mistyped its name."""
         global _pid
         if _pid not in (None, os.getpid()):
             raise ForkedError(
                 "this process was forked from one that uploads; that one goes on, "
                 "or run `streaming-logger archive --follow` beside it"
             )
+        if not is_url(url):
+            shown = without_secrets("archive.url", url)
+            raise UnusableError(f"{shown!r} is no URL of an archive: s3://, gs://, az:// or file:///")
         try:
             import obstore
             from obstore import store
         except ImportError as error:
-            raise ArchiveError("the archive needs obstore: pip install 'streaming-logger[archive]'") from error
+            raise UnusableError("the archive needs obstore: pip install 'streaming-logger[archive]'") from error
         _pid = os.getpid()
         self.url = url
         self.requests = 0
         self._api: Any = obstore
         scheme = urlsplit(url).scheme
         self._is_s3, self._is_local = scheme == "s3", scheme == "file"
-        if scheme not in SCHEMES:
-            raise ArchiveError(f"{url!r} is no URL of an archive: s3://, gs://, az:// or file:///")
         options: dict[str, Any] = {
             "retry_config": {"max_retries": max_retries, "backoff": {"max_backoff": _LONGEST_BACKOFF}},
             "client_options": {
                 "timeout": _TIMEOUT,
                 "connect_timeout": _CONNECT_TIMEOUT,
-                "allow_http": any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS),
+                "allow_http": any(address.startswith("http://") for address in _endpoints()),
             },
         }
         if self._is_s3:
             options["config"] = {"checksum_algorithm": "SHA256"}  # S3 refuses a body that does not match
-        with _Failures(url):
-            if self._is_local:
-                self._store: Any = store.LocalStore(unquote(urlsplit(url).path), mkdir=True)
-            else:
-                self._store = store.from_url(url, **options)
+        try:
+            with _Failures(url):
+                if self._is_local:
+                    folder = unquote(urlsplit(url).path)
+                    if must_exist and not is_directory(folder):
+                        raise UnusableError(f"{url}: there is no such directory")
+                    self._store: Any = store.LocalStore(folder, mkdir=True)
+                else:
+                    self._store = store.from_url(url, **options)
+        except ArchiveError as error:
+            raise UnusableError(str(error)) from None
 
     def put(self, key: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
         """Stores an object, in the place of an older one, and makes sure that it is whole."""
@@ -123,21 +131,38 @@ class Bucket:
 
     # -- reading ---------------------------------------------------------------------
 
-    def get(self, key: str) -> bytes:
-        """An object's content. Raises `FileNotFoundError` when there is none."""
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """An object's content. Raises `FileNotFoundError` when there is none, `TooLargeError` above the limit."""
+        with _Failures(key, one_object=True):
+            return bytes(self._got(key, limit).bytes())
+
+    def parts(self, key: str) -> Iterator[bytes]:
+        """The same, in parts: for what may be too large for memory."""
+        with _Failures(key, one_object=True):
+            parts = iter(self._got(key, None).stream())
+        while True:
+            with _Failures(key, one_object=True):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield bytes(part)
+
+    def _got(self, key: str, limit: int | None) -> Any:
         self.requests += 1
-        with _Failures(key, missing=True):
-            return bytes(self._api.get(self._store, key).bytes())
+        found = self._api.get(self._store, key)
+        if limit is not None and (size := found.meta["size"]) > limit:
+            raise TooLargeError(f"{key} has {size:,} bytes, more than {limit:,}")
+        return found
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Found]:
         """What is in a folder, or only what follows the key `after`, in the order of keys; page by page."""
-        with _Failures(prefix):
+        with _Failures(self.url):
             pages = iter(self._api.list(self._store, prefix, offset=after, chunk_size=_PAGE))
             if self._is_local:  # a file system has no order
                 pages = iter([sorted((found for page in pages for found in page), key=lambda found: found["path"])])
         self.requests += 1
         while True:
-            with _Failures(prefix):
+            with _Failures(self.url):
                 page = next(pages, None)
             if page is None:
                 return
@@ -147,26 +172,49 @@ class Bucket:
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders in a folder."""
         self.requests += 1
-        with _Failures(prefix):
+        with _Failures(self.url):
             found = self._api.list_with_delimiter(self._store, prefix or None)
         for path in found["common_prefixes"]:
             yield path.rstrip("/").rpartition("/")[2]
 
 
-class _Failures:
-    """Turns whatever obstore raises into an `ArchiveError` of one line."""
+def _endpoints() -> list[str]:
+    """The addresses in the environment that lead to other stores than the provider's. Raises `UnusableError`."""
+    found = [(name, os.environ[name]) for name in _ENDPOINTS if os.environ.get(name)]
+    for name, address in found:
+        if not _is_endpoint(address):  # obstore panics over some
+            raise UnusableError(f"{name} must be a URL: http://host:port, https://host:port")
+    return [address for _, address in found]
 
-    def __init__(self, what: str, *, missing: bool = False) -> None:
+
+def _is_endpoint(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        is_host = bool(parts.hostname) and parts.port != 0  # raises for a port that is not a number
+    except ValueError:
+        return False
+    return is_host and parts.scheme in ("http", "https") and address.isprintable() and " " not in address
+
+
+class _Failures:
+    """Turns whatever obstore raises into an `ArchiveError` of one line.
+
+    With `one_object`, for reading: `FileNotFoundError` passes.
+    """
+
+    def __init__(self, what: str, *, one_object: bool = False) -> None:
         self._what = what
-        self._missing = missing
+        self._one_object = one_object
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, ArchiveError):
+        if error is None or isinstance(error, ArchiveError):
             return
-        if self._missing and isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             return
-        reason = " ".join(str(error).split("\n\nDebug source")[0].split())
-        raise ArchiveError(f"{self._what}: {reason}") from error
+        failure = failure_of(self._what, error, one_object=self._one_object)
+        if self._one_object and isinstance(error, FileNotFoundError) and not isinstance(failure, UnusableError):
+            return
+        raise failure from None  # the original has the request's URL, which may have a token

@@ -6,14 +6,18 @@ leads from a session to its dates and hosts, so that finding one takes one reque
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from streaming_logger._disk.names import SUFFIX, file_name_of
+from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 
-__all__ = ["INDEX", "Place", "host_name_of"]
+__all__ = ["COMPRESSIONS", "INDEX", "Place", "host_name_of", "is_date", "is_host_name"]
 
 #: The folder of the objects by which sessions are found.
 INDEX = "index"
+#: How a text may be stored.
+COMPRESSIONS = ("gzip", "none")
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Place(NamedTuple):
@@ -27,6 +31,11 @@ class Place(NamedTuple):
     host: str
     name: str
     """The name of its file, without `.log`."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.name + SUFFIX
 
     @property
     def folder(self) -> str:
@@ -56,16 +65,18 @@ class Place(NamedTuple):
 
     @classmethod
     def of_index(cls, key: str) -> Place | None:
-        """The place to which an index key leads.
+        """The place to which an index key leads; None for a key that no logger makes.
 
         >>> Place.of_index("index/sess_1/2026-11-25/web-1")
         Place(date='2026-11-25', host='web-1', name='sess_1')
+        >>> Place.of_index("index/../2026-11-25/web-1") is None
+        True
         """
         folder, *parts = key.split("/")
         if folder != INDEX or len(parts) != 3:
             return None
         name, date, host = parts
-        return cls(date, host, name)
+        return cls(date, host, name)._checked()
 
     @classmethod
     def of_record(cls, key: str) -> Place | None:
@@ -78,7 +89,13 @@ class Place(NamedTuple):
         host, _, name = rest.partition("/")
         if not (date.startswith("date=") and host.startswith("host=") and name.endswith(".json")) or "/" in name:
             return None
-        return cls(date.removeprefix("date="), host.removeprefix("host="), name.removesuffix(".json"))
+        place = cls(date.removeprefix("date="), host.removeprefix("host="), name.removesuffix(".json"))
+        return place._checked()
+
+    def _checked(self) -> Place | None:
+        """None for a place that no logger makes: anyone who can write to the bucket names its objects."""
+        is_place = is_date(self.date) and is_host_name(self.host) and session_id_of(self.file) is not None
+        return self if is_place else None
 
 
 def host_name_of(host: str) -> str:
@@ -88,6 +105,20 @@ def host_name_of(host: str) -> str:
     ('web-1.example.com', 'a%2Fb')
     """
     return file_name_of(host).removesuffix(SUFFIX)
+
+
+def is_host_name(name: str) -> bool:
+    """Whether `host_name_of` can have made it."""
+    return session_id_of(name + SUFFIX) is not None
+
+
+def is_date(text: str) -> bool:
+    """Whether a text has the form of a day in a key.
+
+    >>> is_date("2026-11-25"), is_date("latest")
+    (True, False)
+    """
+    return _DATE.fullmatch(text) is not None
 
 
 def _suffix(compress: str) -> str:

@@ -30,6 +30,8 @@ class Passes:
         self._uploader: Uploader | None = None
         self._url = ""
         self._failures = 0
+        self.failure: ArchiveError | OSError | None = None
+        """Why the last pass failed."""
         self.is_locked_out = False
         """Whether another process uploads this directory."""
 
@@ -62,9 +64,11 @@ class Passes:
     def run_once(self) -> float:
         """One pass, unless another process is at it; seconds until the next one. Raises `ForkedError`."""
         context = self._context
-        fd = None
+        fd = self.failure = None
         try:
             uploader = self._uploader_now()
+            if context.store.directory.is_stale():
+                context.store.directory.close()  # between passes nothing uses it
             fd = self._lock()
             self.is_locked_out = fd is None
             if fd is None:
@@ -74,6 +78,7 @@ class Passes:
             raise
         except (ArchiveError, OSError) as error:
             made_progress = self._uploader is not None and self._uploader.uploaded > 0
+            self.failure = error
             self._failures = 1 if made_progress else self._failures + 1
             context.counters.add(upload_errors=1)
             reason = str(error).removeprefix(f"{self._url}: ")

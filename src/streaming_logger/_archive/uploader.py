@@ -19,7 +19,7 @@ from typing import Any
 from streaming_logger._archive.body import Digest, put_file
 from streaming_logger._archive.bucket import ArchiveError, Bucket
 from streaming_logger._archive.history import History, last_loop, last_outcome
-from streaming_logger._archive.keys import Place, host_name_of
+from streaming_logger._archive.keys import Place, host_name_of, is_date, is_host_name
 from streaming_logger._archive.record import Record
 from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
@@ -228,8 +228,9 @@ class Uploader:
         name, size = completed.name, completed.found.st_size
         settings = self._context.settings.config.archive
         start = self._start(completed)
-        if completed.mark is not None and completed.mark.date:
-            place = Place(completed.mark.date, completed.mark.host, name.removesuffix(SUFFIX))
+        before = completed.mark
+        if before is not None and is_date(before.date) and is_host_name(before.host):
+            place = Place(before.date, before.host, name.removesuffix(SUFFIX))
         else:
             place = Place(start[:10], host_name_of(settings.host or self._host), name.removesuffix(SUFFIX))
         digest = Digest(completed.fd, size)
@@ -311,7 +312,8 @@ class Uploader:
         """When the session began, as far as that is known: the birth of its file, or the first that is told of it."""
         born = lstat(str(self._store.directory.path / completed.name)).born
         times = [line["at"] for line in completed.lines if isinstance(line.get("at"), (int, float))]
-        return _iso(born if born is not None else min([completed.found.st_mtime, *times]))
+        # A birth is told by a finer clock than a write: it may come out as the later one.
+        return _iso(min(completed.found.st_mtime, *(times if born is None else [born])))
 
     def _failed(self, name: str, error: OSError) -> None:
         self._context.counters.add(upload_errors=1)

@@ -5,16 +5,39 @@ Background faults never raise: see `_events`.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from streaming_logger._base.stats import Outcome
 
-__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of"]
+__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of", "without_secrets"]
 
 #: Exceptions that end whoever reads a stream: trio's and gevent's. By name, so that none is imported.
 _READER_LEFT = {"Cancelled", "GreenletExit"}
+
+
+#: A URL with a user, a password, a port, a query or a fragment; `user:password@` without a URL.
+_SECRET_VALUE = re.compile(r"://[^/\s]*[:%]|://\S*[@?#]|\w:\S+@")
+_SECRET_NAME = re.compile(r"(?i)secret|passw|token|credential|signature|(?:access|api|account|private)[_-]?key")
+_HIDDEN = "(not shown)"
+
+
+def without_secrets(key: str, value: object) -> object:
+    """The value of a setting as it may be shown and kept; another one for what may hold a secret.
+
+    >>> without_secrets("archive.url", "s3://key:secret@bucket"), without_secrets("archive.url", "ftp://bucket/x")
+    ('(not shown)', 'ftp://bucket/x')
+    """
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # an int of thousands of digits, a list in lists in lists
+        return value
+    is_secret = _SECRET_VALUE.search(text) or _SECRET_NAME.search(key)
+    if not is_secret and not isinstance(value, str):
+        is_secret = _SECRET_NAME.search(text)  # the names in an object
+    return _HIDDEN if is_secret else value
 
 
 def outcome_of(kind: type[BaseException] | None) -> Outcome:
@@ -85,7 +108,10 @@ class ConfigError(StreamingLoggerError, ValueError):
     """
 
     def __init__(self, problems: Sequence[Problem], *, source: str = "configuration") -> None:
-        self.problems = tuple(problems)
+        # Whatever is shown, logged or kept of them may be read by others than whoever may read the configuration.
+        self.problems = tuple(
+            problem._replace(value=without_secrets(problem.key, problem.value)) for problem in problems
+        )
         self.source = source
         super().__init__(self.problems, source)
 

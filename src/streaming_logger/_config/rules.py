@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
-from streaming_logger._base.errors import Problem
+from streaming_logger._base.errors import Problem, without_secrets
 
-__all__ = ["auto", "check", "choice", "did_you_mean", "from_text", "number", "switch", "text", "url"]
+__all__ = [
+    "ARCHIVE_SCHEMES",
+    "auto",
+    "check",
+    "choice",
+    "did_you_mean",
+    "from_text",
+    "is_url",
+    "number",
+    "switch",
+    "text",
+    "url",
+]
+
+#: Where an archive can be: S3, GCS, Azure, a directory.
+ARCHIVE_SCHEMES = ("s3", "gs", "az", "file")
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._$-]*")
 
 _NUMBER, _SWITCH, _AUTO, _TEXT, _CHOICE, _URL = "number", "switch", "auto or switch", "text", "choice", "url"
 
@@ -61,8 +78,10 @@ def check(rules: Mapping[str, Any], label: str, value: object) -> Problem | None
         good = isinstance(value, str) and bool(value.strip()) and "\0" not in value
         rule = "must be a non-empty text" if null else "must be a non-empty path"
     elif kind == _URL:
-        good = isinstance(value, str) and _is_url(value, rules["choices"])
+        good = isinstance(value, str) and is_url(value, rules["choices"])
         rule = "must be a URL: " + ", ".join(f"{scheme}://..." for scheme in rules["choices"])
+        if not good and without_secrets(label, value) is not value:
+            return Problem(label, "must not have credentials or a query: credentials come from the environment", value)
     else:
         low, high = rules["low"], rules["high"]
         rule = f"must be a {'whole ' if rules['whole'] else ''}number from {low:g} to {high:g}"
@@ -73,15 +92,24 @@ def check(rules: Mapping[str, Any], label: str, value: object) -> Problem | None
     return None if good else Problem(label, rule, value)
 
 
-def _is_url(value: str, schemes: Iterable[str]) -> bool:
+def is_url(value: str, schemes: Iterable[str] = ARCHIVE_SCHEMES) -> bool:
+    """Whether it is the URL of a bucket or folder, and nothing else: no user, password, port, query or fragment.
+
+    >>> is_url("s3://chat-logs/prod"), is_url("s3://key:secret@chat-logs"), is_url("s3://chat-logs?region=x")
+    (True, False, False)
+    """
     from urllib.parse import urlsplit  # only for who has set one
 
     try:
         parts = urlsplit(value)
     except ValueError:
         return False
+    if parts.scheme not in schemes or set("?#") & set(value) or not value.isprintable():
+        return False
     # A file is on this machine: file:///path; else the bucket stands where a host does.
-    return parts.scheme in schemes and (parts.path.startswith("/") if parts.scheme == "file" else bool(parts.netloc))
+    if parts.scheme == "file":
+        return parts.netloc in ("", "localhost") and parts.path.startswith("/")
+    return _BUCKET.fullmatch(parts.netloc) is not None
 
 
 def from_text(rules: Mapping[str, Any], given: str) -> object:

@@ -66,7 +66,7 @@ class ArchiveConfig:
     'completed'
     """
 
-    url: str | None = rules.url("object storage for completed files", "s3", "gs", "az", "file", null="no archive")
+    url: str | None = rules.url("object storage for completed files", *rules.ARCHIVE_SCHEMES, null="no archive")
     when: str = rules.choice(
         "completed: uploaded when it completes; expired: when its retention is over", "completed", "expired"
     )

@@ -33,6 +33,9 @@ class Mark(NamedTuple):
         return self[:3] == Mark.of(found)[:3]
 
 
+_TYPES = [int, int, int, str, str]
+
+
 class Marks:
     """The marks of one directory, by the names of session files."""
 
@@ -48,11 +51,12 @@ class Marks:
         except FileNotFoundError:
             return None
         try:
-            return Mark(**json.loads(os.read(fd, 4096)))
-        except (ValueError, TypeError):  # damaged, or a later version's: the file is archived anew
+            mark = Mark(**json.loads(os.read(fd, 4096)))
+        except (ValueError, TypeError, RecursionError):  # damaged, or a later version's: the file is archived anew
             return None
         finally:
             self._directory.close_file(fd)
+        return mark if list(map(type, mark)) == _TYPES else None
 
     def write(self, name: str, mark: Mark) -> None:
         """Raises `OSError`."""

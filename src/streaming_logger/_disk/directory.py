@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from streaming_logger._base.errors import DirectoryError
 from streaming_logger._disk.names import SUFFIX
+from streaming_logger._disk.paths import is_directory, is_missing, is_symlink
 
 try:
     import fcntl
@@ -96,7 +97,7 @@ class Directory:
 
     def _examine(self) -> _Opened:
         made = _make_levels(self.path)
-        if not self.path.is_dir():
+        if not is_directory(self.path):
             raise DirectoryError(f"{self.path} is not a directory; move it away or set another `directory`")
         fd = self._descriptor()
         private = None
@@ -345,7 +346,7 @@ class Directory:
 
     def _is_managed(self, fd: int | None) -> bool:
         """Whether it may be swept: it has our mark, or no other *.log files, or `adopt` is set."""
-        if self._adopt or (self._default and not self.path.is_symlink()):
+        if self._adopt or (self._default and not is_symlink(self.path)):
             return True
         with os.scandir(self.path if fd is None else fd) as entries:
             names = {entry.name for entry in entries}
@@ -369,23 +370,13 @@ def _make_levels(path: Path) -> bool:
     """Makes each missing level, 0700; says whether the last one was made by us."""
     missing = []
     level = path
-    while _is_missing(level):
+    while is_missing(level):
         missing.append(level)
         level = level.parent
     made = False
     for level in reversed(missing):
         made = _make_private(level)  # asked, not assumed: another process may have made it just now
     return made
-
-
-def _is_missing(path: Path) -> bool:
-    """`os.path.lexists` reports EIO as "missing": that once made us sweep an unrelated directory, and
-    where each level up to the root had it, the search never ended."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    return False
 
 
 def _refuse_unsafe(path: Path, found: os.stat_result) -> None:

@@ -73,7 +73,8 @@ class Engine:
         streams = Task("streams", self.streams.tend, lambda: self.streams.interval)
         self.archiver = Archiver(context, autostart=autostart)
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
-        self.worker = Worker([flush, streams, self._sweep, radar, archive], context, autostart=autostart)
+        tasks = [flush, streams, self._sweep, radar, archive]
+        self.worker = Worker(tasks, context, autostart=autostart, on_start=self.archiver.start)
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -204,7 +205,7 @@ class Engine:
         answered = self.release()
         if self.worker.stop(self.context.timeouts.wait if answered else 0.0):
             self.archiver.close()
-            self.directory.close()  # a sweep that was due before that, or an upload, may have opened it again
+            self.directory.close()  # a sweep that was due before that may have opened it again
         if not self.worker.is_current:
             self.events.records.deliver_waiting(block=True)
         # Within the worker's own work, or a signal handler that interrupts it, nothing was done yet.
@@ -231,6 +232,7 @@ class Engine:
         """After a fork, in the child: a new engine. The parent writes what was buffered, and keeps its locks."""
         closed, self.closed = self.closed, True
         self.directory.forget_in_child()
+        self.archiver.forget_in_child()
         if isinstance(self.table, JournaledTable):
             self.table.journal.forget_in_child()
         self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds

@@ -82,12 +82,21 @@ class Task:
 class Worker:
     """Jobs and tasks, and the thread that does them."""
 
-    def __init__(self, tasks: Sequence[Task], context: Context, *, autostart: bool = True) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        context: Context,
+        *,
+        autostart: bool = True,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         """`tasks[0]`, the flush, is what callers do themselves where no thread can run.
 
-        Without `autostart` there is no thread: jobs wait for `run_pending()`.
+        Without `autostart` there is no thread: jobs wait for `run_pending()`. The thread begins with `on_start`,
+        and who started it goes on after that.
         """
         self._tasks = tasks
+        self._on_start = on_start
         self._clock = context.clock
         self._events = context.events
         self._counters = context.counters
@@ -252,11 +261,13 @@ class Worker:
     def _live(self, begun: OneShotEvent) -> None:
         """The thread. No signal handler runs on it, so it releases what it takes."""
         won = self._running.acquire(blocking=False)
-        begun.set()
         if not won:  # another start was first
+            begun.set()
             return
         self._stopped = stopped = OneShotEvent()
         try:
+            self._guarded("start", self._on_start)
+            begun.set()
             while not self._stopping:
                 with self._io:  # for the records, too: a log handler that flushes must not wait for this thread
                     self._do_due(paced=True)

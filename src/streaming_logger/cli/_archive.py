@@ -9,18 +9,27 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from streaming_logger._archive.bucket import Bucket
+from streaming_logger._archive.bucket import Bucket, UnusableError
 from streaming_logger._archive.record import Record
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger.cli._keep import opened
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._text import Column, one_line, print_table, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, archive_argument, id_argument, note, print_json_lines
+from streaming_logger.cli._verb import (
+    FOUND_PROBLEMS,
+    OK,
+    USAGE,
+    Verb,
+    archive_argument,
+    id_argument,
+    note,
+    print_json_lines,
+)
 from streaming_logger.cli._view import resolve
 
 __all__ = ["VERBS", "Downloaded", "downloaded", "list_archive", "list_arguments"]
@@ -42,27 +51,37 @@ def _bucket(args: Namespace) -> Bucket:
     url = args.archive or find_target(args.dir, args.config).config.archive.url
     if url is None:
         raise UsageError("no archive is configured: name it by --archive URL, or set archive.url")
-    return Bucket(url)
+    return Bucket(url, must_exist=True)
 
 
-def _found(bucket: Bucket, wanted: str) -> list[Record]:
-    """The records of one session, the latest first; none where there is no such session."""
+class _Problems:
+    """What is wrong with what was read, said at once: what is skipped must not look as if it were not there."""
+
+    def __init__(self) -> None:
+        self.code = OK
+
+    def report(self, text: str) -> None:
+        self.code = FOUND_PROBLEMS
+        note(one_line(text))
+
+
+def _found(bucket: Bucket, wanted: str, problems: _Problems) -> list[Record]:
+    """The records of one session, the latest first; none, and a problem, where none can be read."""
     from streaming_logger._archive import lookup
 
     if not wanted:
         raise UsageError("the ID is empty")
     name = file_name_of(wanted).removesuffix(SUFFIX)
-    records = lookup.records_of(bucket, name)
-    if records:
+    records = lookup.records_of(bucket, name, problems.report)
+    if records or problems.code != OK:
         return records
     names = lookup.sessions_beginning(bucket, name, _SHOWN)
     match = resolve([((session_id_of(found + SUFFIX) or found,), found) for found in names], wanted)
-    return [] if match is None else lookup.records_of(bucket, match)
-
-
-def _no_session(bucket: Bucket, wanted: str) -> int:
-    note(f"there is no session {one_line(wanted)} in {bucket.url}")
-    return FOUND_PROBLEMS
+    if match is not None:
+        records = lookup.records_of(bucket, match, problems.report)
+    if not records and problems.code == OK:
+        problems.report(f"there is no session {wanted} in {bucket.url}")
+    return records
 
 
 # -- find, ls ------------------------------------------------------------------------
@@ -75,11 +94,11 @@ def _find_arguments(parser: ArgumentParser) -> None:
 
 def _find(args: Namespace) -> int:
     bucket = _bucket(args)
-    records = _found(bucket, args.id)
-    if not records:
-        return _no_session(bucket, args.id)
-    _print(records, args)
-    return OK
+    problems = _Problems()
+    records = _found(bucket, args.id, problems)
+    if records:
+        _print(records, args)
+    return problems.code
 
 
 def list_arguments(parser: ArgumentParser) -> None:
@@ -104,14 +123,15 @@ def list_archive(args: Namespace) -> int:
             return False
         return args.outcome in (None, record.outcome, "loop" if record.loop else None)
 
-    records = lookup.records_of_day(bucket, day, host=args.host, wanted=wanted)
+    problems = _Problems()
+    records = lookup.records_of_day(bucket, day, host=args.host, wanted=wanted, report=problems.report)
     _print(records[-args.limit :] if args.limit else records, args)
-    return OK
+    return problems.code
 
 
 def _print(records: Iterable[Record], args: Namespace) -> None:
     if args.json:
-        print_json_lines(map(asdict, records))
+        print_json_lines(record.to_dict() for record in records)
         return
     rows = [
         (
@@ -136,8 +156,8 @@ class Downloaded(NamedTuple):
 
     target: Target
     record: Record
-    damage: str
-    """What is wrong with its text, or empty."""
+    code: int
+    """The exit code, as far as what was read decides it."""
 
 
 @contextmanager
@@ -146,9 +166,9 @@ def downloaded(args: Namespace) -> Iterator[Downloaded | None]:
     from streaming_logger._archive import lookup
 
     bucket = _bucket(args)
-    records = _found(bucket, args.id)
+    problems = _Problems()
+    records = _found(bucket, args.id, problems)
     if not records:
-        _no_session(bucket, args.id)
         yield None
         return
     record = records[0]
@@ -156,9 +176,10 @@ def downloaded(args: Namespace) -> Iterator[Downloaded | None]:
         note(f"also on {one_line(other.host)}, begun {one_line(other.start)}; this is the latest")
     with tempfile.TemporaryDirectory(prefix="streaming-logger.") as directory:
         path = Path(directory)
-        damage = lookup.fetch(bucket, record, path)
+        if damage := lookup.fetch(bucket, record, path, note):
+            problems.report(damage)
         target = Target(config=Config(), config_file=path, configured=True, path=path)
-        yield Downloaded(target, record, damage)
+        yield Downloaded(target, record, problems.code)
 
 
 # -- archive -------------------------------------------------------------------------
@@ -187,6 +208,8 @@ def _archive(args: Namespace) -> int:
                 passes.drain(float("inf"))
             passes.run()
         stats = context.counters.snapshot()
+    if isinstance(passes.failure, UnusableError) and not stats.uploads:
+        return USAGE  # the log has said which, and why
     note(f"archived {stats.uploads:,} sessions, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
     if passes.is_locked_out:
         note("another process uploads this directory")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._config.schema import SECTION, Config, describe, flattened, load, value_of, variable_of
+from streaming_logger._disk.paths import exists
 from streaming_logger.cli._target import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
@@ -25,7 +26,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _check_config(args: Namespace) -> int:
     given = args.file or args.config
     path = Path(given or DEFAULT_FILE)
-    if given is not None and not path.exists():
+    if given is not None and not exists(path):
         raise UsageError(f"there is no configuration file {path}")
     try:
         config = load(path)
@@ -48,7 +49,7 @@ def _check_config(args: Namespace) -> int:
     print_table((Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")), _fitting(rows))
     for remark in remarks(config):
         note(wrapped(f"note: {remark}", 6))
-    end = "no problems" if path.exists() else "there is no such file; this is what holds without one"
+    end = "no problems" if exists(path) else "there is no such file; this is what holds without one"
     note(wrapped(f"{path}: {end}"))
     return OK
 
@@ -64,7 +65,7 @@ def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _sources(path: Path) -> list[str]:
     """Where each setting comes from, in the order of `describe`. The configuration has been found good."""
-    document = json.loads(path.read_bytes()) if path.exists() else {}
+    document = json.loads(path.read_bytes()) if exists(path) else {}
     section = document.get(SECTION)
     in_file = set() if section is None else set(flattened(section))
     variables = {key: variable_of(key) for key, _, _ in describe()}

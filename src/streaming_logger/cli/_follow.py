@@ -15,6 +15,7 @@ from typing import Any
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of
+from streaming_logger._disk.paths import is_directory
 from streaming_logger._disk.statx import lstat
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._events import read_events
@@ -66,7 +67,7 @@ def _name(args: Namespace, target: Target) -> str:
         raise UsageError("follow needs an ID or --latest")
     waiting = False
     while True:
-        sessions = scan(target) if target.path.is_dir() else []
+        sessions = scan(target) if is_directory(target.path) else []
         if args.id is not None:
             session = find(sessions, args.id)
             if session is None:

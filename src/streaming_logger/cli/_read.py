@@ -72,10 +72,7 @@ def with_session(args: Namespace, use: Callable[[Session, int, Directory], int])
         if found is None:
             return FOUND_PROBLEMS
         session = scan(found.target)[0]._replace(state=found.record.outcome, loop=found.record.loop or "")
-        code = _with_file(found.target, session, use)
-        if found.damage:
-            note(found.damage)
-        return FOUND_PROBLEMS if found.damage else code
+        return _with_file(found.target, session, use) or found.code
 
 
 def _with_file(target: Target, session: Session, use: Callable[[Session, int, Directory], int]) -> int:

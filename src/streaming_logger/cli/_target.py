@@ -15,6 +15,7 @@ from streaming_logger._base.errors import ConfigError
 from streaming_logger._config.schema import Config, load
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.paths import exists, is_directory, is_regular
 
 __all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
 
@@ -43,7 +44,7 @@ class Target:
     @property
     def managed(self) -> bool:
         """Whether a streaming logger sweeps this directory."""
-        return self.config.adopt or (self.path / PRIVATE).is_dir()
+        return self.config.adopt or is_directory(self.path / PRIVATE)
 
     @property
     def refusal(self) -> str:
@@ -53,7 +54,7 @@ class Target:
         return "" if self.managed else "not managed"
 
     def must_exist(self) -> Target:
-        if not self.path.is_dir():
+        if not is_directory(self.path):
             raise UsageError(f"there is no directory {self.path}; name it by --dir, or its configuration by --config")
         if not os.access(self.path, os.R_OK | os.X_OK):
             raise UsageError(f"no permission to read {self.path}; {self.owner_hint()}")
@@ -77,7 +78,7 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
     own target: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
     """
     file = Path(config_file or DEFAULT_FILE)
-    if config_file is not None and not file.exists():
+    if config_file is not None and not exists(file):
         raise UsageError(f"there is no configuration file {file}")
     if directory is None:
         config = load(file)
@@ -94,13 +95,13 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
                 raise
             print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
             config = Config()
-    return Target(config=config, config_file=file, configured=file.exists(), path=path)
+    return Target(config=config, config_file=file, configured=exists(file), path=path)
 
 
 def _left_by_server(path: Path) -> Config | None:
     """The settings that are in force in a directory, if its server left a copy."""
     copy = path / COPY
     try:
-        return load(copy, environ={}) if copy.is_file() else None
+        return load(copy, environ={}) if is_regular(copy) else None
     except (ConfigError, OSError):  # of another version, or not for this user to read
         return None

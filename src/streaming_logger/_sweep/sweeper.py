@@ -12,7 +12,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from streaming_logger._base.clock import StepGuard
@@ -252,10 +252,8 @@ class SweepPass:
                 self._remove_abandoned(name)
         except OSError as error:
             self.failed(PRIVATE, error)
-        try:
+        with suppress(OSError):  # reported with each session's file that may be parked, then
             self._owners.any_alive()  # looking removes those of the dead
-        except OSError as error:
-            self.failed("owner files", error)
 
     def _remove_abandoned(self, name: str) -> bool:
         try:

@@ -14,6 +14,7 @@ import duckdb
 from streaming_logger import ArchiveConfig, Config, StreamingLogger
 
 STREAMS = Path(__file__).resolve().parent / "streams"
+LOOPING = 4  # of the recordings, at least
 QUERY = """
 SELECT date, host, outcome, count(*) AS sessions, sum(characters) AS characters, count(loop) AS looping
 FROM read_json('{archive}/date=*/host=*/*.json', hive_partitioning = true)
@@ -29,7 +30,9 @@ def archive(url: str, host: str) -> None:
         for path in STREAMS.glob("*.jsonl"):
             for line in path.read_text(encoding="utf-8").splitlines():
                 logger.write(path.stem, json.loads(line)[1])
-        time.sleep(1)  # a model is slower; the radar looks at what was flushed
+        until = time.monotonic() + 20
+        while logger.stats().loops_found < LOOPING and time.monotonic() < until:
+            time.sleep(0.05)  # a model is slower, and gives the radar the time that it takes
         for path in STREAMS.glob("*.jsonl"):
             logger.complete_session(path.stem, outcome="error" if path.stem.startswith("essay") else "completed")
 

@@ -126,14 +126,17 @@ def serve(port: int, directory: Path | None) -> int:
 
 
 class Client(threading.Thread):
-    """Asks over real HTTP and keeps what it receives; hangs up after so many bytes, if told to."""
+    """Asks over real HTTP and keeps what it receives and what was logged; hangs up after so many bytes, if told to."""
 
-    def __init__(self, port: int, prompt: str, limit: int | None = None, hang_up_after: int | None = None) -> None:
+    def __init__(
+        self, port: int, logs: Path, prompt: str, limit: int | None = None, hang_up_after: int | None = None
+    ) -> None:
         super().__init__()
-        self.port, self.hang_up_after = port, hang_up_after
+        self.port, self.logs, self.hang_up_after = port, logs, hang_up_after
         self.path = f"/chat?prompt={prompt}" + (f"&limit={limit}" if limit else "")
         self.session_id = ""
         self.received = b""
+        self.logged = b""
         self.ended = False
 
     def run(self) -> None:
@@ -145,6 +148,7 @@ class Client(threading.Thread):
                     self.received += part
                     if self.hang_up_after and len(self.received) >= self.hang_up_after:
                         return
+        self.logged = (self.logs / f"{self.session_id}.log").read_bytes()  # now: it is swept soon
         self.ended = True
 
 
@@ -205,38 +209,39 @@ def demo(directory: Path) -> None:
     )
     with StreamingLogger(config, directory=directory) as logger, serving(0, logger) as server:
         port = server.server_port
-        leaver = Client(port, "essay", hang_up_after=400)
-        readers = [Client(port, prompt) for prompt in ("logfile", "json", "list", "steps", "multiply")]
-        readers += [Client(port, "rhyme", limit=380), Client(port, "poem", limit=300)]
+        leaver = Client(port, directory, "essay", hang_up_after=400)
+        readers = [Client(port, directory, prompt) for prompt in ("logfile", "json", "list", "steps", "multiply")]
+        readers += [Client(port, directory, "rhyme", limit=380), Client(port, directory, "poem", limit=300)]
         clients = [*readers, leaver]
         print(f"{len(clients)} clients ask http://127.0.0.1:{port}/chat at once; one hangs up, two read cut runaways.")
         print(f"Logs: {logger.base_dir}, kept for 6 seconds here (10 minutes by default).")
         for client in clients:
             client.start()
-        time.sleep(2)
+        wait_until(lambda: all(client.received for client in clients), 20, "all clients receive text")
+        wait_until(lambda: any(client.ended for client in readers), 20, "the shortest answer ends")
         show("While they stream", logger, outcomes)
+        wait_until(lambda: leaver.session_id in outcomes.by_session, 20, "the session of the client that hung up ends")
+        leaver_file = (directory / f"{leaver.session_id}.log").read_bytes()  # before it is swept
         for client in clients:
             client.join()
-        wait_until(lambda: leaver.session_id in outcomes.by_session, 3, "the session of the client that hung up ends")
         show("All streams have ended", logger, outcomes)
 
         print()
         check(all(client.ended for client in readers), f"{len(readers)} clients received their whole answer")
-        files = {client: directory / f"{client.session_id}.log" for client in clients}
-        same = all(files[client].read_bytes() == client.received for client in readers)
+        same = all(client.logged == client.received for client in readers)
         check(same, "each file equals, byte for byte, what its client received")
-        begun = files[leaver].read_bytes().startswith(leaver.received)
+        begun = leaver_file.startswith(leaver.received)
         check(begun, "the file of the client that hung up begins with what it had received")
         ended = outcomes.by_session[leaver.session_id]
         check(ended == "error" and not logger.session_files, "and its session was completed, outcome 'error'")
 
         # A sweep is counted at its end, a moment after its last file is gone.
         wait_until(
-            lambda: logger.stats().deleted_files.get("retention") == len(clients), 12, "all completed files are swept"
+            lambda: logger.stats().deleted_files.get("retention") == len(clients), 30, "all completed files are swept"
         )
         show("After the sweep", logger, outcomes)
         print()
-        gone = not any(file.exists() for file in files.values())
+        gone = not any((directory / f"{client.session_id}.log").exists() for client in clients)
         check(gone, f"{len(clients)} files were swept, 6 seconds after they were completed")
     stats = logger.stats()
     print("\nStatistics\n")

@@ -21,7 +21,7 @@ def main(question: str, session_id: str) -> None:
     config = {"callbacks": [callback_handler()], "metadata": {"session_id": session_id}}
     for text in chain.stream({"question": question}, config):
         print(text, end="", flush=True)
-    print()
+    print(flush=True)  # before the line on stderr
     print(f"logged in {get_streaming_logger().base_dir / session_id}.log", file=sys.stderr)
 
 

@@ -14,13 +14,18 @@ except ImportError:  # a fresh clone, not installed
     from streaming_logger import Config, StreamingLogger
 
 
+def say(text: str) -> None:
+    # Not print(): a handler may interrupt one that is at work, and two of them at once raise RuntimeError.
+    os.write(1, f"{text}\n".encode())
+
+
 def serve(directory: str) -> None:
     logger = StreamingLogger(Config(flush_interval_seconds=60), directory=directory)
     sent = 0
 
     def stop(number: int, frame: object) -> None:
         logger.close()  # writes what is buffered, wherever the stream was interrupted
-        print(sent, flush=True)
+        say(str(sent))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # end as the sender of the signal expects
 
@@ -29,7 +34,7 @@ def serve(directory: str) -> None:
         logger.write("sess_abc123", "token ")
         sent += 1
         if sent == 100_000:
-            print("streaming", flush=True)
+            say("streaming")
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import hypothesis
 import pytest
 
 from replay_server import ReplayServer, replaying
@@ -21,6 +22,9 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._runtime.engine import Engine
 from streaming_logger.testing import ManualClock, ManualLogger
+
+hypothesis.settings.register_profile("busy", deadline=None)  # a machine that is busy makes no example wrong
+hypothesis.settings.load_profile("busy")
 
 #: Their doctests import SDKs that take seconds: tests/integrations/sdks runs them.
 SDK_MODULES = [f"streaming_logger.integrations.{name}" for name in ("anthropic", "langchain", "litellm", "pydantic_ai")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,6 +11,11 @@ from typing import Any
 
 import pytest
 from tools import Server, age, run
+
+from streaming_logger._disk.directory import Directory
+from streaming_logger.cli import _doctor
+from streaming_logger.cli._target import find_target
+from streaming_logger.cli._view import scan
 
 
 @pytest.fixture
@@ -120,6 +126,27 @@ def test_doctor_finds_planted_and_stray_files(config: Path, directory: Path) -> 
         done = run("doctor", check=1)
     assert "2 files (" in done.stdout
     assert "1 file (notes.txt) of no session" in done.stdout
+
+
+def test_doctor_passes_over_a_file_that_is_swept_while_it_looks(
+    config: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed, then deleted by a server's sweep: no fault."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    target = find_target(str(directory), None)
+    sessions = scan(target)
+    listing = Directory.scan
+
+    def listed_and_swept(self: Directory) -> contextlib.nullcontext[list[os.DirEntry[str]]]:
+        with listing(self) as entries:
+            listed = list(entries)
+        (directory / "sess_1.log").unlink()
+        return contextlib.nullcontext(listed)
+
+    monkeypatch.setattr(Directory, "scan", listed_and_swept)
+    assert list(_doctor._files(target, sessions)) == []
 
 
 def test_doctor_finds_that_nobody_sweeps(config: Path, directory: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,37 @@ def test_top_can_be_paused(directory: Path) -> None:
         shown.presses("q")
         shown.shows(lambda screen: "STATE" not in screen)
         assert shown.state() == "own screen, cursor"
+
+
+PAUSED_WHILE_IT_DRAWS = """
+import io, os, signal, sys
+from streaming_logger.cli._screen import Screen
+
+class Paused(io.FileIO):
+    def write(self, data):
+        os.kill(os.getpid(), signal.SIGTSTP)  # nobody's job: the kernel does not stop it
+        return super().write(data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Paused(1, "wb", closefd=False)))
+with Screen() as screen:
+    screen.draw(["text"])
+"""
+
+
+def test_pause_may_come_while_the_screen_is_drawn() -> None:
+    """The handler writes beside the output that it interrupts, which goes on after it."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PAUSED_WHILE_IT_DRAWS],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        start_new_session=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    enter, leave = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+    assert re.fullmatch(rf"{re.escape(enter + leave + enter)}[^?]*text[^?]*{re.escape(leave)}", ran.stdout)
 
 
 def test_top_fits_a_window_that_changes(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import json
 import os
@@ -18,10 +19,11 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLAIN = [sys.executable, "-I", "-S", "-W", "error"]  # no site-packages: only the standard library
+BARE = {"PATH": "/usr/bin:/bin", "HOME": os.path.expanduser("~")}  # above all no PYTHONUNBUFFERED
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PLAIN, *arguments], capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run([*PLAIN, *arguments], capture_output=True, text=True, timeout=50, check=False, env=BARE)
 
 
 def recorded(prompt: str) -> bytes:
@@ -97,6 +99,25 @@ def test_short_examples_run(name: str, printed: str) -> None:
     ran = run(str(EXAMPLES / name))
     assert (ran.returncode, ran.stderr) == (0, "")
     assert printed in ran.stdout
+
+
+def test_signal_example_ends_well_each_time() -> None:
+    """Whatever the signal interrupts, the output included, which is buffered here."""
+    for _ in range(8):
+        ran = run(str(EXAMPLES / "stop_by_signal.py"))
+        assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_no_example_prints_in_a_signal_handler() -> None:
+    """A function that is set as one writes by os.write, if at all: print() may raise there."""
+    for path in EXAMPLES.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        handlers = {ast.unparse(call.args[1]) for call in calls if ast.unparse(call.func) == "signal.signal"}
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and function.name in handlers:
+                called = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
+                assert not called & {"print", "sys.stdout.write", "sys.stderr.write", "logging.info"}, path.name
 
 
 def test_duckdb_queries_the_archive_by_partition() -> None:

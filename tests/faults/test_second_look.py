@@ -131,7 +131,7 @@ def test_full_disk_doubles_and_loses_no_ledger_line(small_disk: Path, manual: Ma
     ledger.write()
     found = [event["number"] for event in LedgerTail(logger._engine.directory).read() if event["event"] == "test"]
     assert found == list(range(number + 1))
-    assert not list((small_disk / ".streaming_logger").glob("settings.json.*"))
+    assert not list((small_disk / ".streaming_logger").glob("*.tmp"))
 
 
 # -- forks -----------------------------------------------------------------------------

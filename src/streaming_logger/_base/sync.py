@@ -14,6 +14,7 @@ All locks of the library, in the order in which they are taken:
 | claiming | `_archive/uploader.py` | the uploader's threads, never over a request | the pass, its claims |
 | session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
 | owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
+| temporary file | `_disk/process_files.py` | its process until it is renamed (flock) | the file, against removal |
 | crash journal | `_disk/recovery.py` | its process for life; who recovers it (flock) | that one recovers it |
 | ledger file | `_disk/ledger.py` | who renames it at its limit (flock) | its rotation |
 

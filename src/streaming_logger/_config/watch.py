@@ -20,6 +20,7 @@ from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.stats import Counters
 from streaming_logger._config.schema import SECTION, Config, describe, load, parse, value_of
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.process_files import replace_file
 from streaming_logger._events.event_log import EventLog
 
 __all__ = ["COPY", "Settings", "write_copy"]
@@ -115,4 +116,4 @@ def write_copy(config: Config, directory: Directory) -> None:
     if not directory.managed:
         return
     with contextlib.suppress(OSError):
-        directory.write_atomic(COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())
+        replace_file(directory, COPY, json.dumps({SECTION: asdict(config)}, indent=2).encode())

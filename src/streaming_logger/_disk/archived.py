@@ -8,6 +8,7 @@ import os
 from typing import NamedTuple
 
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.process_files import replace_file
 
 __all__ = ["Mark", "Marks"]
 
@@ -63,10 +64,10 @@ class Marks:
         self._in_use = True
         data = json.dumps(mark._asdict()).encode()
         try:
-            self._directory.write_atomic(f"{_FOLDER}/{name}", data)
+            replace_file(self._directory, f"{_FOLDER}/{name}", data)
         except FileNotFoundError:
             self._directory.make_subdir(_FOLDER)
-            self._directory.write_atomic(f"{_FOLDER}/{name}", data)
+            replace_file(self._directory, f"{_FOLDER}/{name}", data)
 
     def remove(self, name: str) -> None:
         """The file is gone; nothing where this process has seen no marks."""

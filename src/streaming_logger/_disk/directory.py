@@ -26,11 +26,13 @@ try:
 except ImportError:  # Windows: an open file cannot be deleted there, which does what the lock does here
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DEFAULT", "PRIVATE", "Directory"]
+__all__ = ["DEFAULT", "NO_LOCKS", "PRIVATE", "Directory"]
 
 DEFAULT = Path("logs/streaming")
 PRIVATE = ".streaming_logger"
 _INSIDE_PRIVATE = f"{PRIVATE}/"
+#: flock's answers on a file system that has no locks at all (not "none left": ENOLCK heals).
+NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 #: Windows can neither open a directory nor work relative to one: there names are joined.
 _RELATIVE = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
@@ -270,24 +272,8 @@ class Directory:
         os.unlink(path, dir_fd=dir_fd)
 
     def rename(self, old: str, new: str) -> None:
-        (source, dir_fd), (target, _) = self._at(old), self._at(new)
-        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-
-    def write_atomic(self, name: str, data: bytes) -> None:
-        """Makes a small file, or puts it in the place of an older one, whole. Raises `OSError`."""
-        new = f"{name}.{os.getpid()}"
-        try:
-            fd = self.open_file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                if os.write(fd, data) < len(data):
-                    raise OSError(errno.ENOSPC, "the disk did not take all of it", name)
-            finally:
-                self.close_file(fd)
-            self.rename(new, name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self.unlink(new)  # a full disk must not keep half of it
-            raise
+        (source, source_fd), (target, target_fd) = self._at(old), self._at(new)
+        os.replace(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
     def touch(self, name: str) -> None:
         """Sets the mtime to now."""

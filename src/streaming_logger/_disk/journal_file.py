@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.journal_format import BLANK
+from streaming_logger._disk.process_files import PROCESS_NAME, process_name
 
 try:
     import fcntl
@@ -32,7 +33,7 @@ __all__ = ["DeadJournal", "JournalError", "JournalFile", "dead_journals", "is_av
 #: Where journals are.
 STORAGE = Path("/dev/shm")  # noqa: S108 - their names are random, their openers refuse links and other owners
 _MEMORY_TYPES = {"tmpfs", "ramfs"}
-_NAME = re.compile(r"streaming_logger\.[0-9]+-[0-9a-f]{8}")
+_NAME = re.compile(r"streaming_logger\." + PROCESS_NAME)
 _MAGIC = b"streaming_logger journal"
 _VERSION = 1
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -115,7 +116,7 @@ class JournalFile:
     def _create(self) -> None:
         """A new file, locked before anyone can take it for a dead process's."""
         while True:
-            path = self._path = STORAGE / f"streaming_logger.{os.getpid()}-{os.urandom(4).hex()}"
+            path = self._path = STORAGE / f"streaming_logger.{process_name()}"
             fd = self._fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
             os.fchmod(fd, 0o600)  # umask 0777 made it 0000
             with contextlib.suppress(BlockingIOError):

@@ -13,13 +13,13 @@ import re
 import time
 
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.process_files import PROCESS_NAME, create
 
 __all__ = ["OwnerFile", "Owners"]
 
-_FLAGS = os.O_RDWR | os.O_APPEND
 _OWNERS = f"{PRIVATE}/owners"
-#: The names that `_renew` makes. Other files in the subdirectory are left alone.
-_OWN_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
+#: Other files in the subdirectory are left alone.
+_OWN_NAME = re.compile(PROCESS_NAME)
 #: An owner file with this many lines that say nothing any more is written anew.
 _MAX_STALE_LINES = 20_000
 #: A directory's time stamp may be so coarse.
@@ -78,11 +78,8 @@ class OwnerFile:
         """A new owner file with the names of now; the old one goes only after it is whole."""
         old_fd, old_path = self._fd, self._path
         self._directory.make_subdir(_OWNERS)
-        path = f"{_OWNERS}/{os.getpid()}-{os.urandom(4).hex()}"
-        fd = self._directory.open_file(path, _FLAGS | os.O_CREAT | os.O_EXCL)
+        path, fd = create(self._directory, f"{_OWNERS}/")
         try:
-            if not self._directory.lock(fd) or os.fstat(fd).st_nlink == 0:
-                raise OSError("a sweeper took the new owner file for a dead one")  # before its lock; next time
             text = "".join(f"+{name}\n" for name in self._names).encode()
             if os.write(fd, text) < len(text):
                 raise OSError("the disk did not take the owner file whole")
@@ -153,7 +150,7 @@ class Owners:
     def _meet(self, name: str) -> None:
         """Enters a live owner's file; removes that of a dead one, which parks nothing."""
         path = f"{_OWNERS}/{name}"
-        fd = self._directory.open_file(path, _FLAGS)
+        fd = self._directory.open_file(path, os.O_RDWR)
         try:
             if not self._directory.lock(fd):
                 self._listed[name] = _Listed(fd)

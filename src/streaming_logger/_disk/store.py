@@ -21,16 +21,15 @@ from typing import NamedTuple
 
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
-from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.directory import NO_LOCKS, Directory
 from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.timing import log_name_of, timing_name_of
 
 __all__ = ["BusyError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
 
 _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
-#: flock's answers on a file system that has no locks at all (not "none left": ENOLCK heals).
-_NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 #: open's answers when something that is no file of ours stands under the name.
 _PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
 #: How often an open is started over because a sweeper took the file in between.
@@ -236,7 +235,7 @@ class Store:
                 lines = file.read()
         finally:
             self.directory.close_file(fd)
-        self.directory.write_atomic(name, change(lines))
+        replace_file(self.directory, name, change(lines))
 
     def sync(self, file: OpenFile) -> None:
         """Returns when the file and its name are on the medium."""
@@ -305,12 +304,13 @@ class Store:
                 self.directory.unlink(timing_name_of(name))
 
     def delete_orphaned_timing(self, name: str) -> bool:
-        """Deletes a timing file whose log is gone; whether it did."""
+        """Deletes a timing file whose log is gone; whether it is gone, too."""
         self.has_timing = True
         try:
             self.directory.stat(log_name_of(name))
         except FileNotFoundError:
-            self.directory.unlink(name)
+            with contextlib.suppress(FileNotFoundError):  # it went with its log, by this sweep or another one
+                self.directory.unlink(name)
             return True
         return False
 
@@ -344,7 +344,7 @@ class Store:
         try:
             return self.directory.lock(fd, shared=True)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             self.locks = False  # and nothing is swept there
             return True

@@ -12,7 +12,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from streaming_logger._base.clock import StepGuard
@@ -22,6 +22,7 @@ from streaming_logger._context import Context
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
+from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
 from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
 from streaming_logger._sweep.crashes import Crashes
@@ -101,6 +102,7 @@ class Sweeper:
         if not skipped:
             try:
                 yield from self.crashes.recover()
+                sweep_pass.remove_files_of_dead_processes()
                 low_space = policy is None and self._may_need_space()
                 if plan is None or low_space or not self._holds(plan, sweep_pass.policy):
                     yield from sweep_pass.scan(keep_rest=low_space)
@@ -243,12 +245,31 @@ class SweepPass:
             yield _PAUSE_SECONDS
         self._until = min(self._until, oldest + self.policy.least_age)
 
-    def _delete_timing(self, entry: Entry) -> bool:
+    def remove_files_of_dead_processes(self) -> None:
+        """Temporary files and owner files, whatever their age."""
+        try:
+            for name in temporary_files(self._store.directory):
+                self._remove_abandoned(name)
+        except OSError as error:
+            self.failed(PRIVATE, error)
+        with suppress(OSError):  # reported with each session's file that may be parked, then
+            self._owners.any_alive()  # looking removes those of the dead
+
+    def _remove_abandoned(self, name: str) -> bool:
+        try:
+            return remove_abandoned(self._store.directory, name)
+        except FileNotFoundError:
+            return True  # its process lives and is done with it, or another sweep removed it
+        except OSError as error:
+            self.failed(name, error)
+            return False
+
+    def _delete_timing(self, name: str) -> bool:
         """A timing file goes with its log, and by itself where that was deleted without it."""
         try:
-            return session_id_of(log_name_of(entry.name)) is not None and self._store.delete_orphaned_timing(entry.name)
+            return session_id_of(log_name_of(name)) is not None and self._store.delete_orphaned_timing(name)
         except OSError as error:
-            self.failed(entry.name, error)
+            self.failed(name, error)
             return False
 
     def free_space(self, config: Config) -> Iterator[float]:
@@ -300,9 +321,11 @@ class SweepPass:
         """Deletes one file if it is a completed session's, unused and still due while it is claimed."""
         session = session_id_of(entry.name)
         if session is None and entry.name.endswith(TIMING_SUFFIX):
-            return self._delete_timing(entry)
-        if session is None or entry.pinned:
+            return self._delete_timing(entry.name)
+        if entry.pinned:
             return False
+        if session is None:
+            return is_temporary(entry.name) and self._remove_abandoned(entry.name)
 
         is_archived = True
 

@@ -5,12 +5,10 @@ What they need is imported when they run: it takes longer than all other verbs' 
 
 from __future__ import annotations
 
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._archive.bucket import Bucket, UnusableError
@@ -19,6 +17,7 @@ from streaming_logger._config.schema import Config
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger.cli._keep import opened
 from streaming_logger.cli._target import Target, UsageError, find_target
+from streaming_logger.cli._temporary import temporary_directory
 from streaming_logger.cli._text import Column, one_line, print_table, size
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
@@ -174,8 +173,7 @@ def downloaded(args: Namespace) -> Iterator[Downloaded | None]:
     record = records[0]
     for other in records[1:]:
         note(f"also on {one_line(other.host)}, begun {one_line(other.start)}; this is the latest")
-    with tempfile.TemporaryDirectory(prefix="streaming-logger.") as directory:
-        path = Path(directory)
+    with temporary_directory() as path:
         if damage := lookup.fetch(bucket, record, path, note):
             problems.report(damage)
         target = Target(config=Config(), config_file=path, configured=True, path=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -180,8 +181,9 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     with target.directory.scan() as entries:
         for entry in entries:
             if entry.name in known:
-                if entry.stat(follow_symlinks=False).st_mode & 0o077:
-                    open_ones.append(entry.name)
+                with contextlib.suppress(FileNotFoundError):  # swept since it was listed
+                    if entry.stat(follow_symlinks=False).st_mode & 0o077:
+                        open_ones.append(entry.name)
             elif session_id_of(entry.name) is not None:
                 planted.append(entry.name)
             elif entry.name != PRIVATE:

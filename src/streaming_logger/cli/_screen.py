@@ -43,11 +43,15 @@ class Screen:
             signal.SIGTSTP: signal.signal(signal.SIGTSTP, self._pause),
             signal.SIGWINCH: signal.signal(signal.SIGWINCH, lambda number, frame: None),
         }
+        sys.stdout.flush()
         self._take()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._give_back()
+        try:
+            sys.stdout.flush()  # what an exception left of a drawing belongs on this screen
+        finally:
+            self._give_back()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._woken_before)
@@ -80,13 +84,12 @@ class Screen:
     def _take(self) -> None:
         if self._keys is not None:
             tty.setcbreak(self._keys)
-        sys.stdout.write(_ENTER)
+        _write(_ENTER)
 
     def _give_back(self) -> None:
         if self._keys is not None and self._before is not None:
             termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
+        _write(_LEAVE)
 
     def _pause(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: the shell finds its own screen; `fg` comes back to this one."""
@@ -95,6 +98,11 @@ class Screen:
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, mine)
         self._take()
+
+
+def _write(text: str) -> None:
+    # Not sys.stdout: Ctrl-Z may interrupt a write to that, and two of them at once raise RuntimeError.
+    os.write(sys.stdout.fileno(), text.encode())
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streaming_logger._base.escape import one_line
 from streaming_logger._base.stats import Outcome
 
 __all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of"]
@@ -56,7 +57,7 @@ class Problem(NamedTuple):
             shown = f"a huge {type(self.value).__name__}"
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        return f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else "")
+        return one_line(f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else ""))
 
 
 class ConfigError(StreamingLoggerError, ValueError):
@@ -75,7 +76,7 @@ class ConfigError(StreamingLoggerError, ValueError):
         super().__init__(self.problems, source)
 
     def __str__(self) -> str:
-        return f"{self.source}: " + "; ".join(map(str, self.problems))
+        return one_line(f"{self.source}: ") + "; ".join(map(str, self.problems))
 
 
 class DirectoryError(StreamingLoggerError, OSError):

@@ -48,8 +48,9 @@ class Marks:
         except FileNotFoundError:
             return None
         try:
-            return Mark(**json.loads(os.read(fd, 4096)))
-        except (ValueError, TypeError):  # damaged, or a later version's: the file is archived anew
+            mark = Mark(**json.loads(os.read(fd, 4096)))
+            return mark if type(mark.date) is type(mark.host) is str else None
+        except (ValueError, TypeError, RecursionError):  # damaged, or a later version's: the file is archived anew
             return None
         finally:
             self._directory.close_file(fd)

@@ -171,4 +171,4 @@ class Drain:
             self._table.drops_reported += characters
         lost = {"session": session.id, "characters": characters, "reason": reason}
         self._events.emit("dropped", 0, "", **lost)
-        self._events.report("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)
+        self._events.report("dropped", "%d characters of %s dropped: %s", characters, session.id, reason, **lost)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from streaming_logger._base.escape import one_line
 from streaming_logger._base.stats import Outcome
 
-__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of"]
+__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of", "reason_of"]
 
 #: Exceptions by which asyncio, concurrent.futures, trio and gevent cancel; by name, so that none is imported.
 _CANCELLATIONS = {"CancelledError", "Cancelled", "GreenletExit"}
@@ -36,6 +36,15 @@ class StreamingLoggerError(Exception):
     >>> issubclass(ConfigError, StreamingLoggerError)
     True
     """
+
+
+def reason_of(error: Exception) -> str:
+    """What a log line says of an exception: the text of one of ours or of the system's; else its type, too.
+
+    >>> reason_of(ValueError("too long")), reason_of(FileNotFoundError(2, "No such file or directory"))
+    ("ValueError('too long')", '[Errno 2] No such file or directory')
+    """
+    return str(error) if isinstance(error, (OSError, StreamingLoggerError)) and str(error) else repr(error)
 
 
 class Problem(NamedTuple):

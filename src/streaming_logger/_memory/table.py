@@ -178,11 +178,11 @@ class SessionTable:
                 version = session.version
                 if session.sealed:  # blocks or gaps; `next_batch` takes them
                     continue
-                chunks = session[:]
-                count = len(chunks)
                 try:
+                    chunks = session[:]
+                    count = len(chunks)
                     data = self._block_of(chunks)
-                except MemoryError:
+                except Exception:  # noqa: BLE001, S112 - no other session suffers; `next_batch` raises it again
                     continue
                 after, seal_at = version + 1, count + limit
                 if session.version != version:

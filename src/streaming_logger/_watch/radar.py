@@ -136,7 +136,13 @@ class Radar(Observer):
         left = _SHARE * self._settings.config.flush_interval_seconds
         begun = time.perf_counter()
         while self._ready:
-            self._examine(self._ready.popleft())
+            stream = self._ready.popleft()
+            try:
+                self._examine(stream)
+            except Exception as error:  # noqa: BLE001 - it is this stream's: the others are examined
+                self._events.report(
+                    f"observer {self.name}", "%s failed: %r", self.name, error, session=stream.session_id
+                )
             spent = time.perf_counter() - begun
             if spent > _SLICE_SECONDS or not self._ready:
                 self._events.observers.seconds[self.name] += spent

@@ -107,6 +107,8 @@ class Worker:
         self._deaths = 0
         self._last_death = float("-inf")
         self._not_before = float("-inf")
+        self.begun_at = float("inf")
+        """Monotonic time at which the thread began, or will."""
 
     # -- callers ---------------------------------------------------------------------
 
@@ -256,6 +258,7 @@ class Worker:
         if not won:  # another start was first
             return
         self._stopped = stopped = OneShotEvent()
+        self.begun_at = self._clock.monotonic()
         try:
             while not self._stopping:
                 with self._io:  # for the records, too: a log handler that flushes must not wait for this thread

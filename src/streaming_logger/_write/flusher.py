@@ -52,6 +52,8 @@ class Flusher:
         self._clock = context.clock
         self._events = context.events
         self._busy_attempts = 0  # flushes in a row that met a busy file
+        self.ended_at = float("-inf")
+        """Monotonic time at which the last flush ended."""
 
     @property
     def interval(self) -> float:
@@ -99,6 +101,7 @@ class Flusher:
         self._report(flushes=1)
         if self._drain.total > written_before:
             self._table.progress += 1
+        self.ended_at = self._clock.monotonic()
 
     def flush_all(self) -> None:
         """A whole flush at once."""

@@ -76,7 +76,7 @@ def about_of(header: bytes) -> dict[str, Any]:
         about = None
     if not isinstance(about, dict):
         raise JournalError("its header is damaged")
-    if about.get("version") != _VERSION:
+    if type(about.get("version")) is not int or about["version"] != _VERSION:
         raise JournalError(f"it is of version {about.get('version')}")
     numbers = [about.get(name) for name in ("pid", "device", "inode", "namespace", "marks", "records")]
     is_sound = all(type(number) is int and 0 <= number < 1 << 64 for number in numbers)

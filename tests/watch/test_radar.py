@@ -11,6 +11,7 @@ import pytest
 
 from recordings import events_of
 from streaming_logger import Runaway, StreamingLogger
+from streaming_logger._watch import radar
 from streaming_logger._watch.loops import find_loops
 from streaming_logger.testing import ManualLogger
 
@@ -196,3 +197,23 @@ def test_budget_leaves_the_rest_for_the_next_flush(manual: Make, monkeypatch: py
         waiting = len(radar._ready)
     assert runs > 1
     assert logger.stats().loops_found == 300
+
+
+def test_streams_that_wait_are_bounded(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions end faster than the radar examines them: only so many wait, the later ones; a loop is found still."""
+    with monkeypatch.context() as patch:
+        patch.setattr(radar, "_MAX_READY", 50)
+        patch.setattr(radar, "_SHARE", 0.0)
+        logger = manual()
+        watching = logger._engine.radar
+        for number in range(400):
+            logger.write(f"s{number}", "a short answer")
+            logger.complete_session(f"s{number}", wait=False)
+            if number % 100 == 99:
+                logger.advance(2)
+                assert len(watching._ready) <= 50
+                assert watching._waiting == sum(stream.size for stream in watching._ready)
+    logger.write("loop", 100 * LOOP)
+    for _ in range(3):
+        logger.advance(2)
+    assert logger.stats().loops_found == 1

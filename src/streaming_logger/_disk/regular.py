@@ -25,11 +25,10 @@ class IrregularFileError(OSError):
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """What is in a file of at most `limit` bytes. Raises `IrregularFileError`, or the `OSError` of a fault."""
     _check(os.stat(path), limit)  # first: to open a device may have effects
-    fd = os.open(path, _FLAGS)
-    try:
-        return read_whole(fd, limit)
-    finally:
-        os.close(fd)
+    # One call in C opens and wraps it: an exception that a signal handler raises leaves no descriptor behind.
+    # `open`, not `io.FileIO`: a program's tests may have replaced it, together with `os.open`.
+    with next(map(open, map(os.open, (path,), (_FLAGS,)), ("rb",), (0,))) as file:
+        return read_whole(file.fileno(), limit)
 
 
 def read_whole(fd: int, limit: int) -> bytes:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from streaming_logger import Config, StreamingLogger
+from streaming_logger._config import schema
 from streaming_logger._config.schema import load
 from streaming_logger._config.watch import COPY
+from streaming_logger._disk.regular import read_regular
 from streaming_logger.testing import ManualClock, ManualLogger
 
 
@@ -111,11 +113,13 @@ def test_directory_edit_needs_a_restart(watched: Watched, caplog: pytest.LogCapt
 def test_untouched_file_is_not_read_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most flushes cost one stat."""
     reads = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: (reads.append(self), read_bytes(self))[1])
+    monkeypatch.setattr(schema, "read_regular", lambda *given: (reads.append(given), read_regular(*given))[1])
     for _ in range(3):
         watched.logger.advance(2)
     assert reads == []
+    watched.edit(flush_interval_seconds=1)
+    watched.logger.advance(2)
+    assert reads
 
 
 def test_disabling_completes_what_is_active_and_enabling_goes_on(watched: Watched) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from recordings import events_of
 from streaming_logger import Runaway, StreamingLogger
+from streaming_logger._watch import radar
 from streaming_logger._watch.loops import find_loops
 from streaming_logger.testing import ManualLogger
 
@@ -196,3 +199,56 @@ def test_budget_leaves_the_rest_for_the_next_flush(manual: Make, monkeypatch: py
         waiting = len(radar._ready)
     assert runs > 1
     assert logger.stats().loops_found == 300
+
+
+def test_streams_that_wait_are_bounded(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions end faster than the radar examines them: only so many wait, the later ones; a loop is found still."""
+    with monkeypatch.context() as patch:
+        patch.setattr(radar, "_MAX_READY", 50)
+        patch.setattr(radar, "_SHARE", 0.0)
+        logger = manual()
+        watching = logger._engine.radar
+        for number in range(400):
+            logger.write(f"s{number}", "a short answer")
+            logger.complete_session(f"s{number}", wait=False)
+            if number % 100 == 99:
+                logger.advance(2)
+                assert len(watching._ready) <= 50
+                assert watching._waiting == sum(stream.size for stream in watching._ready)
+    logger.write("loop", 100 * LOOP)
+    for _ in range(3):
+        logger.advance(2)
+    assert logger.stats().loops_found == 1
+
+
+TEXTS = {
+    "english": ("All day the rain fell on the old town, and nobody came. ", 2_000, 4_500),
+    "chinese": ("雨下了一整天 没有人来到这座古老的小镇。", 4_000, 7_500),
+    "numbers": ("a) 17, b) 4; x = 0.25\n(3) total: 88 / y: 9 [12] n-5 #7\n", 2_500, 10_000),
+    "emoji": ("All day the rain fell on the old town 🌧 and nobody came. ", 8_000, 12_000),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_memory_of_a_stream_is_as_documented(manual: Make, kind: str) -> None:
+    """What the README's section on sizing says: 3 to 10 kB for each stream whose text the radar has read."""
+    text, least, most = TEXTS[kind]
+    logger = manual(crash_journal=False)
+    names = [f"s{number}" for number in range(40)]
+    for name in names:
+        logger.write(name, "begin")
+    logger.advance(2)
+    logger.advance(2)
+    tracemalloc.start()
+    try:
+        for number in range(80):
+            for name in names:
+                logger.write(name, f"{number}{text}" if kind == "numbers" else text)
+            if number % 10 == 9:
+                logger.advance(2)
+        for _ in range(10):
+            logger.advance(2)
+        gc.collect()
+        assert least < tracemalloc.get_traced_memory()[0] / len(names) < most
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -193,3 +194,83 @@ def test_crash_in_a_cut_loses_neither_part(tmp_path: Path, monkeypatch: pytest.M
         assert text.startswith(written[:1990])
         assert text.endswith(written[-1990:])
     assert calls >= 2
+
+
+# -- text that looks like the marker ---------------------------------------------------
+
+FORGED = "[streaming_logger: 1,000,000 characters dropped: session cap]"
+
+
+def test_forged_marker_does_not_change_the_sum(manual: Make) -> None:
+    """A model prints one where a cut's marker stands, first and again: the sum is what was dropped."""
+    logger = manual(max_session_mb=0.01, radar=RadarConfig(enabled=False))
+    written = ""
+    for number in range(4):
+        chunk = "x" * (2500 - number) + FORGED + "y" * 12_000
+        logger.write("s", chunk)
+        written += chunk
+        logger.advance(2)
+    logger.complete_session("s")
+    assert explained(logger.text["s"], written) == logger.stats().dropped_characters["session cap"]
+
+
+@pytest.mark.parametrize("shift", range(-64, 8, 3))
+def test_forged_marker_at_any_place_does_not_change_the_sum(tmp_path: Path, shift: int) -> None:
+    """Around the quarter of the limit, where the marker of a cut stands."""
+    path = tmp_path / "s.log"
+    written = "x" * (2000 + shift) + FORGED + "y" * 10_000
+    path.write_text(written)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    try:
+        dropped = 0
+        for _ in range(3):
+            done = cut(fd, 8000)
+            assert done is not None
+            dropped += done.characters
+            os.write(fd, b"z" * 10_000)
+            written += "z" * 10_000
+        text = path.read_text()
+        sums = [int(found.replace(",", "")) for found in MARKER.findall(text.replace(FORGED, ""))]
+        assert sums == [dropped]
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("limits", [(8000, 4000), (4000, 8000), (8000, 2000, 6000)])
+def test_sum_survives_another_limit(tmp_path: Path, limits: tuple[int, ...]) -> None:
+    """`max_session_mb` may be edited while a session runs: kept + counted == written."""
+    path, written = tmp_path / "s.log", ""
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        for limit in limits:
+            chunk = "".join(f"{number:05d}é" for number in range(2000))
+            os.write(fd, chunk.encode())
+            written += chunk
+            assert cut(fd, limit) is not None
+            assert path.stat().st_size <= limit
+            explained(path.read_text(encoding="utf-8"), written)
+    finally:
+        os.close(fd)
+
+
+def test_without_attributes_each_cut_has_its_own_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that keeps none: what may be an earlier marker, or a forged one, stays as text."""
+
+    def unsupported(*_: object) -> bytes:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "getxattr", unsupported)
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    path = tmp_path / "s.log"
+    path.write_text("x" * 2000 + FORGED + "y" * 10_000)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    dropped = []
+    try:
+        for _ in range(3):
+            done = cut(fd, 8000)
+            assert done is not None
+            dropped.append(done.characters)
+            os.write(fd, b"z" * 10_000)
+    finally:
+        os.close(fd)
+    assert [int(found.replace(",", "")) for found in MARKER.findall(path.read_text())] == [1_000_000, *dropped]

@@ -21,6 +21,7 @@ from streaming_logger._archive.bucket import ArchiveError, Bucket
 from streaming_logger._archive.history import History, last_loop, last_outcome
 from streaming_logger._archive.keys import Place, host_name_of, is_date, is_host_name
 from streaming_logger._archive.record import Record
+from streaming_logger._base.errors import reason_of
 from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
 from streaming_logger._disk.archived import Mark
@@ -315,9 +316,11 @@ class Uploader:
         # A birth is told by a finer clock than a write: it may come out as the later one.
         return _iso(min(completed.found.st_mtime, *(times if born is None else [born])))
 
-    def _failed(self, name: str, error: OSError) -> None:
+    def _failed(self, name: str, error: Exception) -> None:
         self._context.counters.add(upload_errors=1)
-        self._context.events.report(f"upload {error.errno}", "cannot archive %s: %s", name, error.strerror or error)
+        kind = error.errno if isinstance(error, OSError) else type(error).__name__
+        text = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
+        self._context.events.report(f"upload {kind}", "cannot archive %s: %s", name, text)
 
 
 def _iso(seconds: float) -> str:

@@ -6,13 +6,22 @@ Background faults never raise: see `_events`.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streaming_logger._base.escape import one_line
+from streaming_logger._base.modules import loaded
 from streaming_logger._base.stats import Outcome
 
-__all__ = ["ConfigError", "DirectoryError", "Problem", "StreamingLoggerError", "outcome_of", "without_secrets"]
+__all__ = [
+    "ConfigError",
+    "DirectoryError",
+    "Problem",
+    "StreamingLoggerError",
+    "outcome_of",
+    "reason_of",
+    "without_secrets",
+]
 
 #: Exceptions that end whoever reads a stream: trio's and gevent's. By name, so that none is imported.
 _READER_LEFT = {"Cancelled", "GreenletExit"}
@@ -60,11 +69,14 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
 
 def _is_task_cancelled() -> bool:
     """Whether it is this very task that is being cancelled, and not what it waits for."""
-    try:
-        task = sys.modules["asyncio"].current_task()
-        return task is not None and task.cancelling() > 0
-    except (KeyError, AttributeError, RuntimeError):  # asyncio is not there, or not running, or half imported
+    asyncio = loaded("asyncio")
+    if asyncio is None:
         return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 class StreamingLoggerError(Exception):
@@ -73,6 +85,15 @@ class StreamingLoggerError(Exception):
     >>> issubclass(ConfigError, StreamingLoggerError)
     True
     """
+
+
+def reason_of(error: Exception) -> str:
+    """What a log line says of an exception: the text of one of ours or of the system's; else its type, too.
+
+    >>> reason_of(ValueError("too long")), reason_of(FileNotFoundError(2, "No such file or directory"))
+    ("ValueError('too long')", '[Errno 2] No such file or directory')
+    """
+    return str(error) if isinstance(error, (OSError, StreamingLoggerError)) and str(error) else repr(error)
 
 
 class Problem(NamedTuple):
@@ -94,7 +115,7 @@ class Problem(NamedTuple):
             shown = f"a huge {type(self.value).__name__}"
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        return f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else "")
+        return one_line(f"{self.key}: {self.rule}, got {shown}" + (f" ({self.hint})" if self.hint else ""))
 
 
 class ConfigError(StreamingLoggerError, ValueError):
@@ -116,7 +137,7 @@ class ConfigError(StreamingLoggerError, ValueError):
         super().__init__(self.problems, source)
 
     def __str__(self) -> str:
-        return f"{self.source}: " + "; ".join(map(str, self.problems))
+        return one_line(f"{self.source}: ") + "; ".join(map(str, self.problems))
 
 
 class DirectoryError(StreamingLoggerError, OSError):

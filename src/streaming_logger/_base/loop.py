@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
+from streaming_logger._base.modules import loaded
 from streaming_logger._base.sync import OneShotEvent
 
 __all__ = ["LoopEvent", "is_on_event_loop"]
@@ -16,8 +16,8 @@ def is_on_event_loop() -> bool:
     >>> is_on_event_loop()
     False
     """
-    events = sys.modules.get("asyncio.events")
-    return events is not None and events._get_running_loop() is not None
+    get_running_loop = getattr(loaded("asyncio.events"), "_get_running_loop", None)
+    return get_running_loop is not None and get_running_loop() is not None
 
 
 class LoopEvent(OneShotEvent):

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from streaming_logger._base.errors import ConfigError, Problem
 from streaming_logger._config import rules
+from streaming_logger._disk.regular import IrregularFileError, read_regular
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "MAX_FILE_BYTES",
     "SECTION",
     "ArchiveConfig",
     "Config",
@@ -33,6 +35,8 @@ __all__ = [
 
 SECTION = "streaming_logs"
 ENVIRONMENT_PREFIX = "STREAMING_LOGS_"
+#: No configuration is longer. The worker reads it between two flushes.
+MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,13 +301,16 @@ def parse(document: object, *, environ: Mapping[str, str] | None = None, source:
 def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration in a file; a file that is missing counts as one without our section.
 
-    Raises `ConfigError` for a file that cannot be read or is not JSON, too.
+    Raises `ConfigError` for a file that cannot be read, is not a regular one, or is not JSON, too. Never waits for it.
     """
     source = str(path)
     try:
-        document = json.loads(path.read_bytes(), object_pairs_hook=_Pairs)
+        document = json.loads(read_regular(path, MAX_FILE_BYTES), object_pairs_hook=_Pairs)
     except FileNotFoundError:
         document = {}
+    except IrregularFileError as error:
+        rule = f"must be readable: a regular file of at most {MAX_FILE_BYTES:,} bytes"
+        raise ConfigError([Problem("(file)", rule, error.strerror)], source=source) from error
     except OSError as error:
         raise ConfigError([Problem("(file)", "must be readable", error.strerror)], source=source) from error
     except (ValueError, RecursionError) as error:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.stats import Counters
-from streaming_logger._config.schema import SECTION, Config, describe, load, parse, value_of
+from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, describe, load, parse, value_of
 from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._disk.process_files import replace_file
+from streaming_logger._disk.regular import read_whole
 from streaming_logger._events.event_log import EventLog
 
 __all__ = ["COPY", "Settings", "write_copy"]
@@ -57,9 +58,9 @@ class Settings:
             return False
         try:
             new = load(self._path)
-        except ConfigError as error:
+        except (ConfigError, MemoryError) as error:
             counters.add(reloads_refused=1)
-            text = str(error)
+            text = str(error) or repr(error)
             events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
             return False
         old = self.config
@@ -98,9 +99,8 @@ def differences(config: Config, directory: Directory) -> str:
     """Where the copy in a directory has other rules for deleting files; empty where it has none. Raises `OSError`."""
     fd = directory.open_file(COPY, os.O_RDONLY)
     try:
-        with open(fd, encoding="utf-8", closefd=False) as file:
-            other = parse(json.load(file), environ={})
-    except ValueError:  # not JSON, or refused: some other version's
+        other = parse(json.loads(read_whole(fd, MAX_FILE_BYTES)), environ={})
+    except (ValueError, RecursionError):  # not JSON, or refused: some other version's
         return ""
     finally:
         directory.close_file(fd)

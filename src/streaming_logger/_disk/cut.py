@@ -1,5 +1,8 @@
 """Cuts the middle out of a long session file: its beginning and its last part stay, and a marker says what went.
 
+A session's text may hold what looks like a marker. So the file has an extended attribute that says where the
+marker of its last cut stands; on a file system without attributes each cut leaves its own marker.
+
 The last part is copied over the middle first, then the file is cut behind it: what a crash in
 between leaves has both parts still.
 """
@@ -7,6 +10,7 @@ between leaves has both parts still.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -24,7 +28,10 @@ SESSION_CAP = "session cap"
 
 can_cut = fcntl is not None
 _PIECE = 1 << 20
-_MARKER = re.compile(rb"\[streaming_logger: ([\d,]+) characters dropped: session cap\]")
+_MARKER = re.compile(rb"\[streaming_logger: (\d{1,3}(?:,\d{3}){0,6}) characters dropped: session cap\]")
+_LONGEST_MARKER = 80
+#: The extended attribute with the place of the marker.
+_PLACE = "user.streaming_logger.cut"
 #: The bytes of a UTF-8 character but its first.
 _CONTINUATION = bytes(range(0x80, 0xC0))
 _LONGEST_CHARACTER = 4
@@ -52,14 +59,19 @@ def cut(fd: int, limit: int) -> Cut | None:
     if size <= limit:
         return None
     quarter = limit // 4
-    start, before, dropped_before = _earlier_marker(fd, quarter)
-    if not before:
-        start = _boundary(fd, quarter)
-    end = _boundary(fd, size - quarter)
-    characters = _count(fd, start + before, end)
+    start, end = _boundary(fd, quarter), _boundary(fd, size - quarter)
+    place, marker_size, dropped_before = _earlier_marker(fd)
+    if place is None:
+        start = place = _behind_markers(fd, start, start + quarter)
+    elif not marker_size or place + marker_size > end:
+        place, marker_size, dropped_before = start, 0, 0
+    start = min(start, place)  # the limit may have been changed since
+    characters = _count(fd, start, place) + _count(fd, place + marker_size, end)
     marker = f"[streaming_logger: {dropped_before + characters:,} characters dropped: {SESSION_CAP}]".encode()
     if start + len(marker) + size - end > end:
         return None  # a limit of a few bytes: the parts would overlap
+    with contextlib.suppress(OSError, AttributeError):
+        os.setxattr(fd, _PLACE, b"%d" % start)  # first: killed in between, the text there is not a marker
     with _without_append(fd):
         _write(fd, marker, start)
         offset = start + len(marker)
@@ -71,13 +83,33 @@ def cut(fd: int, limit: int) -> Cut | None:
     return Cut(start, end, len(marker), characters)
 
 
-def _earlier_marker(fd: int, quarter: int) -> tuple[int, int, int]:
-    """(start, length, characters) of the marker of an earlier cut; its length is 0 without one."""
-    begin = max(0, quarter - _LONGEST_CHARACTER)
-    found = _MARKER.search(os.pread(fd, 200, begin))
-    if found is None or found.start() > _LONGEST_CHARACTER:
+def _earlier_marker(fd: int) -> tuple[int | None, int, int]:
+    """(place, length, characters) of the marker of the last cut; its length is 0 without one.
+
+    The place is None on a file system that cannot tell.
+    """
+    try:
+        noted = os.getxattr(fd, _PLACE)
+    except AttributeError:  # this system has no such call
+        return None, 0, 0
+    except OSError as error:
+        return (0 if error.errno == errno.ENODATA else None), 0, 0
+    if not re.fullmatch(rb"\d{1,18}", noted):
         return 0, 0, 0
-    return begin + found.start(), len(found[0]), int(found[1].replace(b",", b""))
+    return int(noted), *_marker_at(fd, int(noted))
+
+
+def _marker_at(fd: int, place: int) -> tuple[int, int]:
+    """(length, characters) of a marker at a place; its length is 0 where there is none."""
+    found = _MARKER.match(os.pread(fd, _LONGEST_MARKER, place))
+    return (len(found[0]), int(found[1].replace(b",", b""))) if found else (0, 0)
+
+
+def _behind_markers(fd: int, place: int, end: int) -> int:
+    """Behind what may be markers of earlier cuts, and may be text: it stays as it is."""
+    while place < end and (size := _marker_at(fd, place)[0]):
+        place += size
+    return place
 
 
 def _boundary(fd: int, position: int) -> int:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import mmap
 import os
 import re
 import stat
 import struct
-import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_format import BLANK
+from streaming_logger._disk.journal_format import BLANK, JournalError, about_of, header_of
 from streaming_logger._disk.process_files import PROCESS_NAME, process_name
 
 try:
@@ -34,24 +33,20 @@ __all__ = ["DeadJournal", "JournalError", "JournalFile", "dead_journals", "is_av
 STORAGE = Path("/dev/shm")  # noqa: S108 - their names are random, their openers refuse links and other owners
 _MEMORY_TYPES = {"tmpfs", "ramfs"}
 _NAME = re.compile(r"streaming_logger\." + PROCESS_NAME)
-_MAGIC = b"streaming_logger journal"
-_VERSION = 1
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 #: A page of every system: regions begin at its multiples.
 _PAGE = 1 << 16
 #: The layout: header; one byte for each recovered session; marks, marks; records, records.
 _HEADER_SIZE = _PAGE // 2
 _RESUME_AT, _RESUME = _HEADER_SIZE, struct.Struct("<QQQQ")
+#: Sessions of a journal share so many places for that.
+_RESUMES = (_PAGE - _RESUME_AT) // _RESUME.size
 _DONE_AT = _PAGE
 _MARKS_AT = 2 * _PAGE
 #: A half's share for marks.
 _MARKS_SHARE = 5
 #: From linux/mman.h; module mmap does not have it.
 _MADV_WIPEONFORK = 18
-
-
-class JournalError(Exception):
-    """A journal that cannot be made, or is not read; the text says why."""
 
 
 class JournalFile:
@@ -85,9 +80,7 @@ class JournalFile:
         """Notes which directory the journal belongs to. Raises `OSError`."""
         found = os.stat(directory.path)
         place = {"path": str(directory.path), "device": found.st_dev, "inode": found.st_ino, "namespace": _namespace()}
-        about = {"version": _VERSION, "pid": os.getpid(), **place, **self._layout._asdict()}
-        text = json.dumps(about).encode()
-        header = b"%b\n%b\n%08x\n" % (_MAGIC, text, zlib.crc32(text))
+        header = header_of({"pid": os.getpid(), **place, **self._layout._asdict()})
         if len(header) > _HEADER_SIZE:
             raise OSError(errno.ENAMETOOLONG, "the directory's path is too long")
         os.pwrite(self._fd, header, 0)  # not through the mapping: a kill would tear it
@@ -214,16 +207,11 @@ class DeadJournal:
         self._fd = fd
         header = _read(fd, 0, _HEADER_SIZE)
         if not header.strip(b"\0"):
+            if any(part.strip(b"\0" + BLANK) for part in _parts(fd)):
+                raise JournalError("it has no header")
             self.about: dict[str, Any] = {}  # its maker was killed before anything was in it
             return
-        magic, text, checksum, *_ = header.split(b"\n", 3) + 2 * [b""]
-        if magic != _MAGIC:
-            raise JournalError("it is not a journal")
-        if checksum != b"%08x" % zlib.crc32(text):
-            raise JournalError("its header is damaged")
-        self.about = json.loads(text)
-        if self.about["version"] != _VERSION:
-            raise JournalError(f"it is of version {self.about['version']}")
+        self.about = about_of(header)
         self._layout = _Layout(self.about["marks"], self.about["records"])
         if os.fstat(fd).st_size != self._layout.size:
             raise JournalError("it is not as long as its header says")
@@ -261,13 +249,18 @@ class DeadJournal:
 
     # -- how far a recovery came, should it be killed, too --------------------------------
 
-    @property
-    def resume(self) -> Resume:
-        return Resume(*_RESUME.unpack(_read(self._fd, _RESUME_AT, _RESUME.size)))
+    def resume(self, number: int) -> Resume | None:
+        """What was noted of a session. Raises `JournalError` while its place is another one's that is not done."""
+        found = Resume(*_RESUME.unpack(_read(self._fd, _resume_at(number), _RESUME.size)))
+        if found.number in (0, number):
+            return found if found.number else None
+        if found.number < _PAGE and not self.is_done(found.number):
+            raise JournalError(f"session {found.number} of its journal comes first")
+        return None
 
     def note(self, resume: Resume) -> None:
         """Before a session's text is appended. One call, which no kill tears."""
-        os.pwrite(self._fd, _RESUME.pack(*resume), _RESUME_AT)
+        os.pwrite(self._fd, _RESUME.pack(*resume), _resume_at(resume.number))
 
     def is_done(self, number: int) -> bool:
         return number < _PAGE and _read(self._fd, _DONE_AT + number, 1) == b"\1"
@@ -300,8 +293,8 @@ def dead_journals(directory: Directory, refused: Callable[[str, str], None]) -> 
             fd = _opened(path)
             if fd is not None and _is_to_recover(directory, path, fd):
                 yield DeadJournal(path, fd)
-        except (JournalError, KeyError, ValueError, OSError) as error:
-            refused(name, str(error) or repr(error))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are looked at
+            refused(name, reason_of(error))
         finally:
             if fd is not None:
                 os.close(fd)
@@ -332,8 +325,10 @@ def make_fork_flag() -> mmap.mmap:
 
 
 def _opened(path: Path) -> int | None:
-    """The descriptor of what may be a journal; None for one that is gone, or another user's."""
+    """The descriptor of what may be a journal; None for one that is gone, or another user's, which is not opened."""
     try:
+        if os.lstat(path).st_uid != os.geteuid():
+            return None
         fd = os.open(path, _FLAGS)
     except (FileNotFoundError, PermissionError):
         return None
@@ -360,7 +355,7 @@ def _is_to_recover(directory: Directory, path: Path, fd: int) -> bool:
     """
     try:
         journal = DeadJournal(path, fd)
-    except (JournalError, KeyError, ValueError):
+    except Exception:
         if _locked(path, fd, fcntl.LOCK_SH):  # shared: each logger may report it
             raise
         return False
@@ -374,6 +369,18 @@ def _locked(path: Path, fd: int, how: int) -> bool:
         return os.stat(path).st_ino == os.fstat(fd).st_ino
     except (BlockingIOError, FileNotFoundError):
         return False
+
+
+def _resume_at(number: int) -> int:
+    return _RESUME_AT + number % _RESUMES * _RESUME.size
+
+
+def _parts(fd: int) -> Iterator[bytes]:
+    """All of a file, in parts."""
+    start = 0
+    while part := os.pread(fd, _PAGE, start):
+        start += len(part)
+        yield part
 
 
 def _read(fd: int, start: int, size: int) -> bytes:

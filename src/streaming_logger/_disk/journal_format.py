@@ -10,19 +10,27 @@ there is a record of that. So the flusher needs to note only which place in the 
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from streaming_logger._base.errors import StreamingLoggerError
 
 __all__ = [
     "BLANK",
     "Attempt",
     "Claim",
     "CrashedSession",
+    "JournalError",
+    "about_of",
     "claim_mark",
     "done_mark",
     "end_mark",
     "half_start",
+    "header_of",
     "live_mark",
     "marker_record",
     "parse",
@@ -30,6 +38,8 @@ __all__ = [
     "turn_end_record",
 ]
 
+_MAGIC = b"streaming_logger journal"
+_VERSION = 1
 #: What a place holds that was not written to.
 BLANK = b"\xff"
 _NUL, _ESCAPED_NUL = b"\0", b"\xc0\x80"  # as Java writes it; UTF-8 has no such byte
@@ -38,7 +48,41 @@ _TURN_END = b"\xfe"  # nor this one
 #: A mark's kind. The first record of a half has no id, and the half's number as its text.
 _CLAIM, _DONE, _END, _LIVE = b"C", b"D", b"E", b"L"
 
+_LONGEST_NUMBER = 20
+
 _MISSING = "[streaming_logger: text lost in a crash: the crash journal was full]"
+
+
+class JournalError(StreamingLoggerError):
+    """A journal that cannot be made, or is not read; the text says why."""
+
+
+def header_of(about: Mapping[str, object]) -> bytes:
+    """The first bytes of a journal: whose it is, and its layout."""
+    text = json.dumps({"version": _VERSION, **about}).encode()
+    return b"%b\n%b\n%08x\n" % (_MAGIC, text, zlib.crc32(text))
+
+
+def about_of(header: bytes) -> dict[str, Any]:
+    """What a header says. Raises `JournalError` for one that was not made by `header_of`."""
+    magic, text, checksum, *_ = header.split(b"\n", 3) + 2 * [b""]
+    if magic != _MAGIC:
+        raise JournalError("it is not a journal")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise JournalError("its header is damaged")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise JournalError("its header is damaged")
+    if type(about.get("version")) is not int or about["version"] != _VERSION:
+        raise JournalError(f"it is of version {about.get('version')}")
+    numbers = [about.get(name) for name in ("pid", "device", "inode", "namespace", "marks", "records")]
+    is_sound = all(type(number) is int and 0 <= number < 1 << 64 for number in numbers)
+    if not is_sound or type(about.get("path")) is not str or "\0" in about["path"]:
+        raise JournalError("its header is damaged")
+    return about
 
 
 def record_of(session_id: str, text: bytes) -> bytes:
@@ -135,6 +179,8 @@ class CrashedSession:
 def parse(halves: list[tuple[bytes, bytes]]) -> list[CrashedSession]:
     r"""What the halves, (records, marks), say: the sessions with unwritten text first, else in order of appearance.
 
+    Raises `ValueError` or `LookupError` for what cannot have been noted.
+
     >>> (session,) = parse([(half_start(1) + record_of("s", b"one ") + record_of("s", b"two") + b"s\0th\xff", b"")])
     >>> session.text, session.written
     (b'one two', 0)
@@ -173,7 +219,7 @@ class _Session:
     def take(self, value: bytes) -> None:
         """The next record."""
         if value[:1] == _TURN_END:
-            self.ends[int(value[1:])] = self.length
+            self.ends[_number(value[1:])] = self.length
             return
         text = value.replace(_ESCAPED_NUL, _NUL)
         self.pieces.append(text)
@@ -210,9 +256,11 @@ def _follow(
             session.turns.add(claim.turn)
             claimed[key] = session.claim(claim, text_at[key, claim.place])
         elif kind == _LIVE:
-            session.turns.add(int(value))
+            session.turns.add(_number(value))
         elif kind == _END:
-            session.turns.discard(int(value))
+            session.turns.discard(_number(value))
+        else:
+            raise ValueError(f"{kind!r} is not a mark")
 
 
 def _numbered(half: tuple[bytes, bytes]) -> tuple[int, list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]] | None:
@@ -232,7 +280,15 @@ def _pairs(region: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _claim_of(key: bytes, value: bytes) -> Claim:
-    return Claim(_id_of(key[1:]), *map(int, value.split()))
+    turn, place, unwritten, size, file_size, inode = map(_number, value.split(b" "))
+    return Claim(_id_of(key[1:]), turn, place, unwritten, size, file_size, inode)
+
+
+def _number(digits: bytes) -> int:
+    """Raises `ValueError` for what the flusher cannot have noted."""
+    if not digits.isdigit() or len(digits) > _LONGEST_NUMBER:
+        raise ValueError(f"{digits[:_LONGEST_NUMBER]!r} is not a number")
+    return int(digits)
 
 
 def _id_of(key: bytes) -> str:

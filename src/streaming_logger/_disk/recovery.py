@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import NamedTuple
 
-from streaming_logger._disk.journal_file import DeadJournal, Resume, dead_journals
+from streaming_logger._base.errors import reason_of
+from streaming_logger._disk.journal_file import DeadJournal, JournalError, Resume, dead_journals
 from streaming_logger._disk.journal_format import Attempt, CrashedSession, parse
 from streaming_logger._disk.names import file_name_of
-from streaming_logger._disk.store import BusyError, ForeignFileError, OpenFile, Store
+from streaming_logger._disk.store import BusyError, OpenFile, Store
 from streaming_logger._disk.timing import completed
 
 __all__ = ["CRASHED", "Recovered", "recover"]
@@ -38,8 +39,8 @@ class Recovered(NamedTuple):
 def recover(store: Store, failed: Callable[[str, str], None]) -> Iterator[Recovered]:
     """Recovers the sessions of this directory from all journals of dead processes, one after the other.
 
-    `failed(name, why)` is called for a journal or session file that cannot be used. A session whose file fails
-    is tried again the next time; the journal stays until all are done.
+    `failed(name, why)` is called for a journal or session file that cannot be used; whatever it is, it stops no other.
+    A session whose file fails is tried again the next time; the journal stays until all are done.
     """
     with closing(dead_journals(store.directory, failed)) as journals:
         for journal in journals:
@@ -48,8 +49,8 @@ def recover(store: Store, failed: Callable[[str, str], None]) -> Iterator[Recove
                     yield from _Replay(store, journal, failed).run()
                 elif journal.is_orphaned:
                     journal.remove()
-            except (OSError, KeyError, ValueError) as error:
-                failed(journal.path.name, str(error) or repr(error))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one journal, the others are recovered
+                failed(journal.path.name, reason_of(error))
 
 
 class _Replay:
@@ -59,39 +60,52 @@ class _Replay:
         self._failed = failed
 
     def run(self) -> Iterator[Recovered]:
-        """Raises `OSError` where the disk refuses text; what is done by then stays done."""
-        journal, resume, whole = self._journal, self._journal.resume, True
-        for number, session in enumerate(parse(journal.halves()), 1):
+        """Raises whatever is wrong with the journal as a whole."""
+        journal, whole = self._journal, True
+        for number, session in enumerate(self._sessions(), 1):
             if journal.is_done(number) or not session.active:
                 continue
             name = file_name_of(session.id)
             try:
-                saved = self._restore(name, number, session, resume)
-            except (BusyError, ForeignFileError) as error:
+                saved = self._restore(name, number, session)
+            except Exception as error:  # noqa: BLE001 - it is this session's: the others are recovered
                 whole = False
-                self._failed(name, str(error))
+                self._failed(name, reason_of(error))
                 continue
-            except FileNotFoundError:
-                continue  # nothing of it was unwritten, and its file is gone
+            if saved is None:
+                continue
             journal.mark_done(number)
             yield Recovered(session.id, name, saved, journal.about["pid"])
         if whole:
             journal.remove()
 
-    def _restore(self, name: str, number: int, session: CrashedSession, resume: Resume) -> int:
-        """Appends what a session's file lacks, and marks it; how many bytes that was."""
-        store = self._store
+    def _sessions(self) -> list[CrashedSession]:
+        try:
+            return parse(self._journal.halves())
+        except (ValueError, LookupError, TypeError) as error:
+            raise JournalError(f"its content is damaged: {error!r}") from error
+
+    def _restore(self, name: str, number: int, session: CrashedSession) -> int | None:
+        """Appends what a session's file lacks, and marks it; how many bytes that was.
+
+        None: nothing of it was unwritten, and its file is gone.
+        """
+        store, resume = self._store, self._journal.resume(number)
         if session.written == len(session.text):
             try:
                 with store.claim(name) as claim:
                     store.mark(claim, CRASHED)
+            except FileNotFoundError:
+                return None
             except BusyError:
                 pass  # another process goes on with it
             return 0
+        if resume is not None and not session.written <= resume.written <= len(session.text):
+            raise JournalError("the note of an earlier recovery is damaged")
         file = store.open(name)
         try:
             size = store.size(file)
-            if resume.number == number:
+            if resume is not None:
                 start, end = resume.written, len(session.text)
                 attempt: Attempt | None = Attempt(start, end, resume.file_size, resume.inode, True, end - start)
             else:
@@ -116,6 +130,7 @@ class _Replay:
         start, end, before = attempt.start, min(attempt.end, len(text)), attempt.file_size
         if file.inode != attempt.inode or size <= before:
             return start  # nothing, or to a file that is gone
+        end = max(start, end)
         if not attempt.exact:
             return end if size - before >= attempt.size else start
         wanted = text[start:end]

@@ -19,6 +19,7 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
+from streaming_logger._base.errors import StreamingLoggerError
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import NO_LOCKS, Directory
@@ -40,14 +41,14 @@ _ATTEMPTS = 8
 _OUTCOME = "user.streaming_logger.outcome"
 
 #: Called with a name that cannot be examined, and why.
-Failed = Callable[[str, OSError], None]
+Failed = Callable[[str, Exception], None]
 
 
-class BusyError(Exception):
+class BusyError(StreamingLoggerError):
     """The file is locked exclusively, usually by a sweeper for microseconds: retry shortly."""
 
 
-class ForeignFileError(Exception):
+class ForeignFileError(StreamingLoggerError):
     """The name leads to something that is not a session's file; it is neither written nor deleted."""
 
 
@@ -156,13 +157,13 @@ class Store:
         return os.writev(file.fd, blocks) if hasattr(os, "writev") else os.write(file.fd, b"".join(blocks))
 
     def append_all(self, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
-        """Appends to many files; 0 for one that is not open or that the disk refused: `append` says why."""
+        """Appends to many files; 0 for one that is not open or that failed."""
         taken = []
         write = os.write
         for file, data in zip(files, texts, strict=True):
             try:
                 taken.append(0 if file is None else write(file.fd, data))
-            except OSError:
+            except Exception:  # noqa: BLE001 - `append` says why
                 taken.append(0)
         return taken
 
@@ -368,7 +369,7 @@ def _examined(
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - it is this file's: the others are examined
                 failed(entry.name, error)
                 continue
             mode = found.st_mode

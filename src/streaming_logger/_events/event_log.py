@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streaming_logger._base.clock import Clock
 from streaming_logger._events.observers import Event, Observers
-from streaming_logger._events.records import LogRecords
+from streaming_logger._events.records import LogRecords, escaped_message
 
 __all__ = ["EventLog"]
 
@@ -50,7 +50,7 @@ class EventLog:
         if before is not None and now - before.logged < REPEAT_SECONDS:
             self._faults[kind] = before._replace(seen=now, repeats=before.repeats + 1)
             return
-        self._faults[kind] = _Fault(_formatted(text, args), now, now, 0)
+        self._faults[kind] = _Fault(escaped_message(text, args), now, now, 0)
         if before is not None and before.repeats:
             text, args = text + " (%d more like it since)", (*args, before.repeats)
         self.records.log(logging.ERROR, text, args, extra)
@@ -64,11 +64,3 @@ class EventLog:
         """The fault is over: logged only if the fault was, and its next occurrence is logged at once."""
         if self._faults.pop(kind, None) is not None:
             self.records.log(logging.WARNING, text, args, {})
-
-
-def _formatted(text: str, args: tuple[object, ...]) -> str:
-    """The whole text; where an argument cannot be shown, the text without it."""
-    try:
-        return text % args
-    except Exception:  # noqa: BLE001 - reporting an error must not raise another
-        return text

@@ -87,15 +87,25 @@ class Observers:
 
     def text_readers(self) -> list[Observer]:
         """The observers that read text now; where there are none the flush hands over none."""
-        return [observer for observer in self._all if observer.wants_text]
+        return [observer for observer in self._all if self._wants_text(observer)]
+
+    def _wants_text(self, observer: Observer) -> bool:
+        try:
+            return observer.wants_text
+        except Exception as error:  # noqa: BLE001 - an observer never harms the stream
+            self._report(f"observer {observer.name}", "%s failed: %r", observer.name, error)
+            return False
 
     def event(self, event: Event) -> None:
         for observer in self._all:
             self._call(observer, observer.on_event, event)
 
-    def text(self, readers: Sequence[Observer], session_id: str, data: bytes) -> None:
+    def text(
+        self, readers: Sequence[Observer], session_id: str, blocks: Sequence[bytes | memoryview], size: int
+    ) -> None:
+        """So many bytes of these blocks went to the session's file."""
         for observer in readers:
-            self._call(observer, observer.on_text, session_id, data)
+            self._call(observer, lambda observer=observer: observer.on_text(session_id, b"".join(blocks)[:size]))
 
     def sessions(self, sessions: Sequence[Watched]) -> None:
         for observer in self._sessions:

@@ -1,5 +1,7 @@
 """Log records: the library's events and background errors, given to the stdlib logger `streaming_logger`.
 
+Every line is one line: what comes from a client, a model or a file system is escaped in it (see `_one_line`).
+
 A log handler has a lock, and a signal may interrupt the main thread while it holds that lock.
 If the signal's handler then calls `close()`, which waits for the worker, the worker must not
 wait for the lock. So the worker's records wait in a queue until its I/O is done, and longer
@@ -14,12 +16,58 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from streaming_logger._base.escape import is_visible, one_line
 from streaming_logger._events.observers import Event, Observer
 
-__all__ = ["LogRecords", "log"]
+__all__ = ["LogRecords", "escaped_message", "log"]
+
+
+class _Escaped:
+    """An argument of a log record, as it is shown."""
+
+    __slots__ = ("_argument",)
+
+    def __init__(self, argument: object) -> None:
+        self._argument = argument
+
+    def __str__(self) -> str:
+        return one_line(str(self._argument))
+
+    def __repr__(self) -> str:
+        return one_line(repr(self._argument))
+
+
+def escaped_message(text: str, args: tuple[object, ...]) -> str:
+    """What a log record says; where an argument cannot be shown, the text without them."""
+    try:
+        return text % tuple(map(_escaped, args))
+    except Exception:  # noqa: BLE001 - reporting an error must not raise another
+        return text
+
+
+def _escaped(argument: object) -> object:
+    """As it is, where nothing in it has to be escaped."""
+    if isinstance(argument, (int, float)) or (type(argument) is str and is_visible(argument)):
+        return argument
+    return _Escaped(argument)
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Escapes a record's arguments and fields. The one place: also for what the integrations log."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_escaped, record.args))
+    for name, value in record.__dict__.items():
+        if name not in _STANDARD and isinstance(value, str):
+            setattr(record, name, one_line(value))
+    return True
+
+
+#: The fields that every record has.
+_STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 log = logging.getLogger("streaming_logger")
 log.addHandler(logging.NullHandler())
+log.addFilter(_one_line)
 
 #: Records that wait for a log handler; above that the oldest are discarded.
 _MAX_WAITING = 10_000

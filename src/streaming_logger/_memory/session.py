@@ -11,7 +11,7 @@ from streaming_logger._disk.names import file_name_of
 if TYPE_CHECKING:
     from streaming_logger._disk.store import OpenFile
 
-__all__ = ["Completion", "Item", "Session", "bytes_of", "encode", "marker"]
+__all__ = ["Completion", "Item", "Session", "bytes_of", "characters_of", "encode", "marker"]
 
 #: A chunk (str), a sealed block (bytes; memoryview: the rest of one), or a gap: so many characters dropped (int).
 Item = str | bytes | memoryview | int
@@ -102,6 +102,15 @@ class Completion:
         """What the stream said of its failure."""
         self.done = done
         """Set when it is done; None: no caller waits for it."""
+
+
+def characters_of(items: Iterable[Item]) -> int:
+    """Characters of the text in some items; a gap has none."""
+    return sum(
+        len(item) if isinstance(item, str) else len(bytes(item).decode("utf-8", "replace"))
+        for item in items
+        if not isinstance(item, int)
+    )
 
 
 def encode(text: str) -> bytes:

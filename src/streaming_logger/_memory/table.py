@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from streaming_logger._base.stats import FULL
 from streaming_logger._base.sync import Guard, OneShotEvent
 from streaming_logger._context import Context
-from streaming_logger._memory.session import Completion, Item, Session, bytes_of
+from streaming_logger._memory.session import Completion, Item, Session, bytes_of, characters_of
 from streaming_logger._memory.timed import timed_block
 
 __all__ = ["LONG_CHUNK", "MAX_SEAL_AT", "MIN_SEAL_AT", "SessionTable"]
@@ -179,11 +179,11 @@ class SessionTable:
                 version = session.version
                 if session.sealed:  # blocks or gaps; `next_batch` takes them
                     continue
-                chunks = session[:]
-                count = len(chunks)
                 try:
+                    chunks = session[:]
+                    count = len(chunks)
                     data = self._block_of(chunks)
-                except MemoryError:
+                except Exception:  # noqa: BLE001, S112 - no other session suffers; `next_batch` raises it again
                     continue
                 after, seal_at = version + 1, count + limit
                 if session.version != version:
@@ -279,11 +279,7 @@ class SessionTable:
         while True:
             version, sealed = session.version, session.sealed
             items = session[:]
-            lost = sum(
-                len(item) if isinstance(item, str) else len(bytes(item).decode("utf-8", "replace"))
-                for item in items
-                if not isinstance(item, int)
-            )
+            lost = characters_of(items)
             chunks = sum(isinstance(item, str) for item in items)
             if self._commit(
                 *(session, version, 0, len(items), ()),
@@ -356,6 +352,9 @@ class SessionTable:
 
     def bytes_buffered(self, unfinished: Iterable[Session] = ()) -> int:
         return sum(session.bytes_buffered() for session in self._known(unfinished))
+
+    def characters_buffered(self, unfinished: Iterable[Session] = ()) -> int:
+        return sum(characters_of(session[:]) for session in self._known(unfinished))
 
     def chunks_written(self, unfinished: Iterable[Session] = ()) -> int:
         waiting = sum(isinstance(item, str) for session in self._known(unfinished) for item in session[:])

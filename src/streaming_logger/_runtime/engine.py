@@ -37,6 +37,9 @@ _BUSY_TRIES = 6
 #: How often a coroutine that waits for the worker checks that it still lives, and how long that check may take.
 _CHECK_SECONDS = 0.25
 _NO_WORKER_SECONDS = 0.001
+#: A flush that has not ended for so many intervals, and so many seconds, hangs.
+_LATE_INTERVALS = 3
+_LATE_SECONDS = 2.0
 #: A full disk brings the next sweep forward, at most so often.
 _MIN_SWEEP_SECONDS = 5.0
 
@@ -49,6 +52,7 @@ class Engine:
         self.pid = os.getpid()
         self.closed = False
         self._close_done = False
+        self._given_up = 0
         self.settings = context.settings
         self.counters = context.counters
         self.events = context.events
@@ -182,6 +186,7 @@ class Engine:
         self.streams.release()
 
         def job() -> None:
+            self._give_up(0)  # it responds after all: what it loses now is counted one by one
             self.flusher.release()
             self.context.owner.close()
             if isinstance(self.table, JournaledTable):
@@ -190,9 +195,17 @@ class Engine:
 
         answered = self._run_on_worker(job)
         if not answered and not self.worker.is_current:
-            seconds = self.context.timeouts.wait
-            self.events.log(logging.ERROR, "the disk did not respond within %g s: unwritten text is lost", seconds)
+            seconds, characters = self.context.timeouts.wait, self.table.characters_buffered(self.flusher.unfinished())
+            self._give_up(characters)
+            self.events.log(
+                logging.ERROR, "the disk did not respond within %g s: %d characters given up", seconds, characters
+            )
         return answered
+
+    def _give_up(self, characters: int) -> None:
+        """Counts, once, what a closed logger holds and the disk does not take."""
+        before, self._given_up = self._given_up, characters
+        self.counters.dropped("closed", characters - before)
 
     def close(self) -> None:
         """Writes everything, ends the thread; bounded in time, and harmless twice.
@@ -259,8 +272,16 @@ class Engine:
         faults = self.events.faults()
         if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk delays reports
             faults["dropped"] = "text is being dropped: the buffers are full"
+        if self._flush_hangs():
+            faults["flush"] = "the worker hangs: no flush has ended for several intervals"
         failing = "dropped" in faults or self.worker.inline
         return Health(status="failing" if failing else "degraded" if faults else "ok", reasons=tuple(faults.values()))
+
+    def _flush_hangs(self) -> bool:
+        """Whether the worker lives, and no flush has ended for some intervals."""
+        late = _LATE_INTERVALS * self.settings.config.flush_interval_seconds + _LATE_SECONDS
+        since = max(self.worker.begun_at, self.flusher.ended_at)
+        return self.worker.alive and self.context.clock.monotonic() - since > late
 
     def status(self) -> str:
         """One line for the operator; also the logger's repr."""

@@ -9,9 +9,10 @@ was buffered. At the end `atexit` closes; multiprocessing children, which leave 
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from typing import Protocol
+
+from streaming_logger._base.modules import loaded
 
 __all__ = ["close_with_multiprocessing", "watch"]
 
@@ -32,12 +33,17 @@ def watch(logger: _Forkable) -> None:
 
 
 def close_with_multiprocessing() -> None:
-    """Once a process, at first use: a multiprocessing child clears such lists when it begins."""
+    """Once a process, at first use: a multiprocessing child clears such lists when it begins.
+
+    While another thread imports multiprocessing the next session does it.
+    """
     global _finalized_in
-    util = sys.modules.get("multiprocessing.util")
-    if util is None or _finalized_in == os.getpid():
+    if _finalized_in == os.getpid():
         return
-    util.Finalize(None, _close_all, exitpriority=-100)
+    finalize = getattr(loaded("multiprocessing.util"), "Finalize", None)
+    if finalize is None:
+        return
+    finalize(None, _close_all, exitpriority=-100)
     _finalized_in = os.getpid()  # last: an interrupt before it means doing it twice, which is harmless
 
 

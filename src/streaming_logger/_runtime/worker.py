@@ -116,6 +116,8 @@ class Worker:
         self._deaths = 0
         self._last_death = float("-inf")
         self._not_before = float("-inf")
+        self.begun_at = float("inf")
+        """Monotonic time at which the thread began, or will."""
 
     # -- callers ---------------------------------------------------------------------
 
@@ -265,6 +267,7 @@ class Worker:
             begun.set()
             return
         self._stopped = stopped = OneShotEvent()
+        self.begun_at = self._clock.monotonic()
         try:
             self._guarded("start", self._on_start)
             begun.set()

@@ -6,8 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
-from streaming_logger._disk.recovery import CRASHED, recover
+from streaming_logger._disk.names import SUFFIX
+from streaming_logger._disk.recovery import CRASHED, Recovered, recover
 
 __all__ = ["Crashes"]
 
@@ -23,11 +25,11 @@ class Crashes:
         self._failures: set[str] = set()
 
     def recover(self) -> Iterator[float]:
-        """In slices: yields the seconds until the next one may begin. Never raises `OSError`."""
+        """In slices: yields the seconds until the next one may begin. Whatever goes wrong is reported, never raised."""
         events, counters = self._context.events, self._context.counters
         sessions: Counter[int] = Counter()
         sizes: Counter[int] = Counter()
-        for count, found in enumerate(recover(self._context.store, self._failed), 1):
+        for count, found in enumerate(self._recovered(), 1):
             sessions[found.pid] += 1
             sizes[found.pid] += found.saved
             counters.add(sessions_recovered=1, bytes_recovered=found.saved)
@@ -57,6 +59,12 @@ class Crashes:
             )
         events.observers.batch()
 
+    def _recovered(self) -> Iterator[Recovered]:
+        try:
+            yield from recover(self._context.store, self._failed)
+        except Exception as error:  # noqa: BLE001 - a constructor, a sweep and the command go on without
+            self._failed("crash journals", reason_of(error))
+
     def recover_all(self) -> None:
         """All slices at once."""
         for _ in self.recover():
@@ -67,4 +75,6 @@ class Crashes:
             return  # said; a journal that cannot be read stays so
         self._failures.add(name)
         self._context.counters.add(sweep_errors=1)
-        self._context.events.report(f"recovery {name}", "cannot recover %s: %s", name, why)
+        # By kind, not by name: there may be thousands.
+        kind = "recovery of a session" if name.endswith(SUFFIX) else "recovery of a journal"
+        self._context.events.report(kind, "cannot recover %s: %s", name, why)

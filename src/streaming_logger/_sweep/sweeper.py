@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from streaming_logger._base.clock import StepGuard
+from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import SweepReport
 from streaming_logger._config.schema import Config
 from streaming_logger._context import Context
@@ -112,7 +113,7 @@ class Sweeper:
                     yield from sweep_pass.free_space(self._settings.config)
                 if planned:
                     self._plan = sweep_pass.plan()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - a caller sweeps, too, and must not see it
                 sweep_pass.failed("the directory", error)
             finally:
                 sweep_pass.close()
@@ -260,7 +261,7 @@ class SweepPass:
             return remove_abandoned(self._store.directory, name)
         except FileNotFoundError:
             return True  # its process lives and is done with it, or another sweep removed it
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
             self.failed(name, error)
             return False
 
@@ -268,7 +269,7 @@ class SweepPass:
         """A timing file goes with its log, and by itself where that was deleted without it."""
         try:
             return session_id_of(log_name_of(name)) is not None and self._store.delete_orphaned_timing(name)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
             self.failed(name, error)
             return False
 
@@ -295,11 +296,12 @@ class SweepPass:
                 yield _PAUSE_SECONDS
         self._events.observers.batch()
 
-    def failed(self, what: str, error: OSError) -> None:
+    def failed(self, what: str, error: Exception) -> None:
         """Counts and reports what could not be examined or deleted."""
         self._errors += 1
-        text = error.strerror or error
-        self._events.report(f"sweep {error.errno}", "cannot sweep %s: %s", what, text, reason="error")
+        kind = error.errno if isinstance(error, OSError) else type(error).__name__
+        text = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
+        self._events.report(f"sweep {kind}", "cannot sweep %s: %s", what, text, reason="error")
 
     def close(self) -> None:
         self._owners.close()
@@ -347,8 +349,9 @@ class SweepPass:
 
         try:
             result, size = self._store.delete_if(entry.name, due, self._owners)
-        except OSError as error:
-            if error.errno != errno.ELOOP:  # a symlink was put there since the scan: not a session's file
+        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
+            # A symlink may have been put there since the scan: not a session's file.
+            if not (isinstance(error, OSError) and error.errno == errno.ELOOP):
                 self.failed(entry.name, error)
             return False
         if result is not DeleteResult.DELETED:

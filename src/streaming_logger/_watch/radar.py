@@ -23,6 +23,8 @@ _ENOUGH = 256
 _MAX_WAITING = 1 << 16
 _MAX_WAITING_IN_ALL = 1 << 24
 _KEPT = 1 << 12
+#: Streams that wait to be examined, most of them ended: 1 kB each, and their text.
+_MAX_READY = 10_000
 #: The radar works so long at a time, then pauses, so that a stream's thread never waits long for the GIL ...
 _SLICE_SECONDS = 0.0005
 _PAUSE_SECONDS = 0.002
@@ -102,23 +104,32 @@ class Radar(Observer):
         stream.waiting.append(data)
         self._waiting += size
         if stream.size < _ENOUGH <= stream.size + size:
-            self._ready.append(stream)
+            self._queue(stream)
         stream.size += size
 
     def on_event(self, event: Event) -> None:
         if "outcome" in event.fields:
             stream = self._streams.pop(str(event.fields["session"]), None)
             if stream is not None and 0 < stream.size < _ENOUGH:
-                self._ready.append(stream)
+                self._queue(stream)
 
     def _leave_out(self, stream: _Stream, data: bytes) -> None:
         """The stream outruns the radar: its end so far is all that is examined of it."""
         data = (b"".join(stream.waiting) + data)[-_KEPT:]
         stream.detector = self._detector(self._settings.config.radar)
         if stream.size < _ENOUGH:
-            self._ready.append(stream)
+            self._queue(stream)
         self._waiting += len(data) - stream.size
         stream.waiting, stream.size = [data], len(data)
+
+    def _queue(self, stream: _Stream) -> None:
+        """The radar does not keep up with more streams: the one that waits for longest goes unexamined."""
+        if len(self._ready) >= _MAX_READY:
+            oldest = self._ready.popleft()
+            self._waiting -= oldest.size
+            oldest.waiting, oldest.size = [], 0
+            oldest.detector = self._detector(self._settings.config.radar)
+        self._ready.append(stream)
 
     def _detector(self, config: RadarConfig) -> LoopDetector:
         known, thresholds = self._thresholds
@@ -136,7 +147,13 @@ class Radar(Observer):
         left = _SHARE * self._settings.config.flush_interval_seconds
         begun = time.perf_counter()
         while self._ready:
-            self._examine(self._ready.popleft())
+            stream = self._ready.popleft()
+            try:
+                self._examine(stream)
+            except Exception as error:  # noqa: BLE001 - it is this stream's: the others are examined
+                self._events.report(
+                    f"observer {self.name}", "%s failed: %r", self.name, error, session=stream.session_id
+                )
             spent = time.perf_counter() - begun
             if spent > _SLICE_SECONDS or not self._ready:
                 self._events.observers.seconds[self.name] += spent

@@ -66,11 +66,15 @@ class _JournaledAppends(Appends):
     def append_all(self, sessions: Sequence[Session], texts: Sequence[bytes]) -> list[int]:
         if not self._journal.is_recording:
             return super().append_all(sessions, texts)
-        claims = [
-            self._claim(session, session.sealed, len(text), len(text))
-            for session, text in zip(sessions, texts, strict=True)
-        ]
-        self._journal.mark(b"".join([claim_mark(claim) for claim in claims]))
+        try:
+            claims = [
+                self._claim(session, session.sealed, len(text), len(text))
+                for session, text in zip(sessions, texts, strict=True)
+            ]
+            marks = b"".join([claim_mark(claim) for claim in claims])
+        except Exception:  # noqa: BLE001 - one of them: `append` takes them one by one
+            return [0] * len(sessions)
+        self._journal.mark(marks)
         taken = super().append_all(sessions, texts)
         written = sessions
         if (short := [size < len(text) for size, text in zip(taken, texts, strict=True)]) and any(short):

@@ -1,5 +1,6 @@
 """The end of a turn: drains it, closes or deletes its file, tells who waits and who watches.
 
+Whatever one turn's end raises is counted and reported; it never reaches the other sessions.
 Only the thread that holds the worker's I/O lock runs this code.
 """
 
@@ -10,8 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
+from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import DeleteResult
 from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import SessionTable
@@ -77,11 +80,14 @@ class Completions:
             # words, 3 to 80 records in every second run of the race suite.
             time.sleep(FIRST_RETRY_SECONDS)
         for completion in [completion for waiting in self._unfinished.values() for completion in waiting]:
-            if completion.session is not None:
-                self._drain.report_drops(completion.session, FULL)
-                self._table.discard(completion.session, "closed")
-                self._drain.report_drops(completion.session, "closed")
-            self._forget(completion)
+            try:
+                if completion.session is not None:
+                    self._drain.report_drops(completion.session, FULL)
+                    self._table.discard(completion.session, "closed")
+                    self._drain.report_drops(completion.session, "closed")
+                self._forget(completion)
+            except Exception as error:  # noqa: BLE001 - it is this session's
+                self._failed(completion.session_id, file_name_of(completion.session_id), error)
         self._unfinished.clear()
 
     def is_unfinished(self, session_id: str) -> bool:
@@ -97,8 +103,11 @@ class Completions:
     def _finish(self, session_id: str) -> None:
         """Completes the turns of one session, oldest first, as far as the disk lets it."""
         waiting = self._unfinished[session_id]
-        while waiting and self._finished(waiting[0]):
-            self._forget(waiting.popleft())
+        try:
+            while waiting and self._finished(waiting[0]):
+                self._forget(waiting.popleft())
+        except Exception as error:  # noqa: BLE001 - it is this session's; its turns are tried again at each flush
+            self._failed(session_id, file_name_of(session_id), error)
         if not waiting:
             del self._unfinished[session_id]
 
@@ -116,14 +125,13 @@ class Completions:
         session.completed = True
         if session.dropped_chars:
             self._drain.report_drops(session, FULL)
-        self._drain.finish(session)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         deleted = False
         try:
+            self._drain.finish(session)
             deleted = self._close(session, completion, age)
-        except OSError as error:
-            self._counters.add(write_errors=1)
-            self._events.report("completion", "completing %s: %s", name, error, session=session.id)
+        except Exception as error:  # noqa: BLE001 - all its text is written: it is complete
+            self._failed(session.id, name, error)
             self._files.close(session)
         self._owner.discard(name)
         self._drain.count()  # before a caller that waits for the completion goes on
@@ -178,8 +186,14 @@ class Completions:
         self._files.close(session)
         return False
 
+    def _failed(self, session_id: str, name: str, error: Exception) -> None:
+        self._counters.add(write_errors=1)
+        self._events.report("completion", "completing %s: %s", name, reason_of(error), session=session_id)
+
     def _forget(self, completion: Completion) -> None:
-        if completion.session is not None:
-            self._files.close(completion.session)
-        if completion.done is not None:
-            completion.done.set()
+        try:
+            if completion.session is not None:
+                self._files.close(completion.session)
+        finally:
+            if completion.done is not None:
+                completion.done.set()

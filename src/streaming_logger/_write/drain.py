@@ -1,14 +1,16 @@
 """Text into files: writes what sessions hold, keeps what the disk refuses, and reports why.
 
 Only the thread that holds the worker's I/O lock runs this code. A fault leaves what was
-not written where it is, in order, to be retried at the next flush; it never propagates.
+not written where it is, in order, to be retried at the next flush. Whatever one session's
+step raises is counted and reported; it never reaches the other sessions.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._disk.store import BusyError, ForeignFileError
@@ -62,7 +64,7 @@ class Drain:
             if size:
                 session.written += size
                 if self._timing is not None:
-                    self._timing.wrote(session, [data], size)
+                    self._record_timing(session, [data], size)
                 session.last_write = now
                 session.attempts = self._cleared(session.attempts)
         self.total += sum(sizes)
@@ -70,9 +72,10 @@ class Drain:
         if readers := observers.text_readers():
             for session, data, size in zip(claimed, texts, sizes, strict=True):
                 if size:
-                    observers.text(readers, session.id, data[:size])
+                    observers.text(readers, session.id, [data], size)
+        unclaimed = set(dirty).difference(claimed)
         for session in dirty:
-            if session.sealed:
+            if session.sealed or session in unclaimed:
                 self.drain(session)
         if self._cap.limit is not None:
             for session in dirty:
@@ -89,11 +92,12 @@ class Drain:
                 session.written += size
                 self.total += size
                 if self._timing is not None:
-                    self._timing.wrote(session, batch, size)
+                    self._record_timing(session, batch, size)
                 if readers := self._events.observers.text_readers():
-                    self._events.observers.text(readers, session.id, b"".join(batch)[:size])
-                self._apply_cap(session)
-        except (BusyError, ForeignFileError, OSError, MemoryError) as error:
+                    self._events.observers.text(readers, session.id, batch, size)
+                self._keep_to_cap(session)
+                self.files.acquire(session)  # a cut may have lost the file's lock
+        except Exception as error:  # noqa: BLE001 - see the module
             self._failed(session, error)
             return False
         finally:
@@ -102,28 +106,41 @@ class Drain:
         return True
 
     def _keep_to_cap(self, session: Session) -> None:
+        """A file that cannot be cut stays too long; its text is written, and its session can end."""
         try:
-            self._apply_cap(session)
-        except (BusyError, OSError) as error:
+            cut = self._cap.apply(session)
+            if cut is not None and self._timing is not None:
+                self._timing.was_cut(session, cut)
+        except BusyError as error:
             self._failed(session, error)
+        except Exception as error:  # noqa: BLE001 - see the module
+            if isinstance(error, OSError) and error.errno == errno.EBADF:
+                self.files.close(session)
+            self._counters.add(write_errors=1)
+            self._events.report("cap", "cannot cut %s: %s", session.name, reason_of(error), session=session.id)
 
-    def _apply_cap(self, session: Session) -> None:
-        cut = self._cap.apply(session)
-        if cut is not None and self._timing is not None:
-            self._timing.was_cut(session, cut)
+    def _record_timing(self, session: Session, blocks: Sequence[bytes | memoryview], size: int) -> None:
+        assert self._timing is not None  # noqa: S101 - its callers made sure
+        try:
+            self._timing.wrote(session, blocks, size)
+        except Exception as error:  # noqa: BLE001 - see the module; the text itself is written
+            self._timing.failed(session, error)
 
     def finish(self, session: Session) -> None:
         """The turn's text is in its file, which is still open."""
-        self.appends.finish(session)
         self._cap.forget(session.id)
         if self._timing is not None:
-            self._timing.finish(session)
+            try:
+                self._timing.finish(session)
+            except Exception as error:  # noqa: BLE001 - see the module
+                self._timing.failed(session, error)
+        self.appends.finish(session)
 
     def _acquire(self, session: Session) -> bool:
         """Opens or verifies a session's file; whether it can be written."""
         try:
             self.files.acquire(session)
-        except (BusyError, ForeignFileError, OSError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - see the module
             session.last_write = self._clock.monotonic()
             self._failed(session, error)
             return False
@@ -143,7 +160,7 @@ class Drain:
                 return  # a sweeper holds a lock for microseconds: no error; a lock held for good is
             text = "locked by another process"
         else:
-            text = str(error)
+            text = reason_of(error)
         if isinstance(error, OSError):
             if error.errno == errno.EBADF:
                 self.files.close(session)
@@ -171,4 +188,4 @@ class Drain:
             self._table.drops_reported += characters
         lost = {"session": session.id, "characters": characters, "reason": reason}
         self._events.emit("dropped", 0, "", **lost)
-        self._events.report("dropped", "%d characters of %r dropped: %s", characters, session.id, reason, **lost)
+        self._events.report("dropped", "%d characters of %s dropped: %s", characters, session.id, reason, **lost)

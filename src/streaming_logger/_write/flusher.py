@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._memory.session import Session
@@ -51,6 +52,8 @@ class Flusher:
         self._clock = context.clock
         self._events = context.events
         self._busy_attempts = 0  # flushes in a row that met a busy file
+        self.ended_at = float("-inf")
+        """Monotonic time at which the last flush ended."""
 
     @property
     def interval(self) -> float:
@@ -73,7 +76,7 @@ class Flusher:
         written_before = self._drain.total
         busy_before, self._drain.met_busy = self._busy_attempts, False
         self.files.check_directory()
-        self._drain.appends.begin_flush(self.unfinished)
+        self._note(lambda: self._drain.appends.begin_flush(self.unfinished))
         # First the live sessions, then the ended turns: an older turn of a session that is live now
         # stands in the queue by then, so that its text is written first.
         sessions = list(self._table.live.values())
@@ -93,11 +96,12 @@ class Flusher:
         dirty = [session for session in self._table.live.copy().values() if session and session not in begun]
         self.complete_ended()
         yield from self._write(dirty, pause)
-        self._drain.appends.end_flush()
+        self._note(self._drain.appends.end_flush)
         self._busy_attempts = busy_before + 1 if self._drain.met_busy else 0
         self._report(flushes=1)
         if self._drain.total > written_before:
             self._table.progress += 1
+        self.ended_at = self._clock.monotonic()
 
     def flush_all(self) -> None:
         """A whole flush at once."""
@@ -142,6 +146,14 @@ class Flusher:
         """Completes a session that its caller has not: idle for too long, or logging was disabled."""
         if self._table.end(session.id, cause, cause, session):
             self.complete_ended()
+
+    def _note(self, work: Callable[[], None]) -> None:
+        """Does something in the crash journal, without which the flush goes on."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the sessions' text must reach their files
+            self._counters.add(write_errors=1)
+            self._events.report("crash journal", "a crash may lose the last flush interval: %s", reason_of(error))
 
     def _report(self, **more: int) -> None:
         """Adds up, and writes the ledger, once in a while, not once a session."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import Cut
 from streaming_logger._disk.store import ForeignFileError
@@ -65,7 +66,7 @@ class TimingFiles:
         try:
             self._store.rewrite_timing(session.name, lambda lines: cut_out(lines, cut.start, cut.end, cut.marker))
         except (OSError, ForeignFileError) as error:
-            self._failed(session, error)
+            self.failed(session, error)
 
     def finish(self, session: Session) -> None:
         """The turn's text is in its log, which is still open."""
@@ -79,11 +80,14 @@ class TimingFiles:
             recording.begun = True
         except (OSError, ForeignFileError) as error:
             taken = 0
-            self._failed(session, error)
+            self.failed(session, error)
         recording.waiting = recording.waiting[taken:]
         if len(recording.waiting) > _MAX_WAITING:
             recording.waiting = merged(recording.waiting)
 
-    def _failed(self, session: Session, error: Exception) -> None:
+    def failed(self, session: Session, error: Exception) -> None:
+        """Counts and reports what could not be recorded."""
         self._counters.add(write_errors=1)
-        self._events.report("timing", "cannot write the timing of %s: %s", session.name, error, session=session.id)
+        self._events.report(
+            "timing", "cannot write the timing of %s: %s", session.name, reason_of(error), session=session.id
+        )

@@ -10,8 +10,18 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger._config.schema import SECTION, Config, describe, flattened, load, value_of, variable_of
+from streaming_logger._config.schema import (
+    MAX_FILE_BYTES,
+    SECTION,
+    Config,
+    describe,
+    flattened,
+    load,
+    value_of,
+    variable_of,
+)
 from streaming_logger._disk.paths import exists
+from streaming_logger._disk.regular import read_regular
 from streaming_logger.cli._target import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
@@ -65,7 +75,7 @@ def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _sources(path: Path) -> list[str]:
     """Where each setting comes from, in the order of `describe`. The configuration has been found good."""
-    document = json.loads(path.read_bytes()) if exists(path) else {}
+    document = json.loads(read_regular(path, MAX_FILE_BYTES)) if exists(path) else {}
     section = document.get(SECTION)
     in_file = set() if section is None else set(flattened(section))
     variables = {key: variable_of(key) for key, _, _ in describe()}

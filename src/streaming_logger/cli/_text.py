@@ -7,7 +7,6 @@ that could move its cursor, colour it, or turn its text around.
 from __future__ import annotations
 
 import codecs
-import re
 import shutil
 import sys
 import textwrap
@@ -15,6 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
+
+from streaming_logger._base.escape import escape, one_line
 
 __all__ = [
     "Column",
@@ -31,11 +32,6 @@ __all__ = [
     "wrapped",
 ]
 
-_UNUSUAL = re.compile(r"[^\n\t -~]+")
-_UNUSUAL_IN_LINE = re.compile(r"[^ -~]+")
-#: Letters and marks by their class, and nothing to see: fillers, joiners, selectors that can carry hidden text.
-#: Not those two that choose between the text and the picture of an emoji.
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 #: rich needs about a millisecond for each row.
 _MANY_ROWS = 500
 #: The width that the last column must have on a terminal.
@@ -56,41 +52,6 @@ _STYLES = {
 def utf8_decoder() -> codecs.IncrementalDecoder:
     """For bytes that come in parts, whatever character a part may end in; what is no UTF-8 becomes visible escapes."""
     return codecs.getincrementaldecoder("utf-8")("backslashreplace")
-
-
-def escape(text: str) -> str:
-    r"""Text with every code point visible: C0, C1, bidi, zero-width and lone ones as `\x1b` or `\u202e`.
-
-    Newlines and tabs stay, and the spaces of other scripts.
-
-    >>> print(escape("\x1b[31mred\x9b \u202e 日本語\u3000。"))
-    \x1b[31mred\x9b \u202e 日本語　。
-    """
-    return _UNUSUAL.sub(_shown, text)
-
-
-def one_line(text: str) -> str:
-    r"""The same, and newlines and tabs too: for ids, and for cells of a table.
-
-    >>> print(one_line("a\nb"))
-    a\nb
-    """
-    return text if _is_visible(text) else _UNUSUAL_IN_LINE.sub(_shown, text)
-
-
-def _is_visible(text: str) -> bool:
-    return text.isprintable() and (text.isascii() or _INVISIBLE.search(text) is None)
-
-
-def _shown(found: re.Match[str]) -> str:
-    run = found[0]
-    return run if _is_visible(run) else "".join(map(_shown_character, run))
-
-
-def _shown_character(character: str) -> str:
-    if _is_visible(character) or unicodedata.category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape").decode()
 
 
 # -- numbers -------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError, DirectoryError
@@ -22,8 +21,10 @@ _published: dict[str, StreamingLogger] = {}
 def get_streaming_logger() -> StreamingLogger:
     """The one logger of this process, with the settings of `logging_config.json` here.
 
-    It never takes the server down: a bad configuration or directory is one line in the
-    log of `streaming_logger`, with all problems, and the defaults are used.
+    It never takes the server down: for a bad configuration or directory one line in the log
+    of `streaming_logger` names all problems, `health()` is degraded until they are mended, and
+    the defaults are used. Without a file, or without the section `streaming_logs` in it, each
+    file is deleted at completion, as the older module did.
 
     >>> get_streaming_logger() is get_streaming_logger()
     True
@@ -33,21 +34,20 @@ def get_streaming_logger() -> StreamingLogger:
 
 def _publish() -> StreamingLogger:
     path = Path(DEFAULT_CONFIG_FILE)
-    problem: Exception | None = None
     try:
         settings = Settings(load(path), path)
     except ConfigError as error:
-        problem, settings = error, Settings(Config(), path)
+        settings = Settings(Config(), path, str(error))
     made = StreamingLogger._of(Engine(Context.make(settings, Path(settings.config.directory))))
     logger = _published.setdefault("default", made)
     if logger is not made:
         made._finalizer.detach()
         return logger
-    events = logger._engine.events
-    if problem is not None:
-        events.log(logging.ERROR, "using the default settings: %s", problem)
+    engine = logger._engine
     try:
-        logger._engine.open()
+        engine.open()
     except DirectoryError as refusal:
-        events.log(logging.ERROR, "logging is disabled until this is fixed: %s", refusal)
+        engine.events.report(
+            "directory", "logging is disabled until this is fixed: %s", refusal, subject=str(engine.directory.path)
+        )
     return logger

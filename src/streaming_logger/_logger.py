@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
 from streaming_logger._base.sync import GIL, OneShotEvent
-from streaming_logger._config.schema import Config, load, parse
+from streaming_logger._config.schema import SECTION, Config, load, parse
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
@@ -39,8 +39,8 @@ def _engine(settings: Settings, directory: str | os.PathLike[str] | None) -> Eng
 class StreamingLogger:
     """Logs streams of text, one file for each session, without slowing the streams.
 
-    `config` is a whole `logging_config.json` as a mapping, or a `Config`; None is the
-    older module's behaviour: deletion at completion. `directory` overrides the setting.
+    `config` is a `Config` or a whole `logging_config.json` as a mapping; None: the defaults. A mapping
+    without section `streaming_logs` deletes each file at completion. `directory` overrides the setting.
     Raises `ConfigError` with all problems, and `DirectoryError` for an unsafe directory.
 
     >>> import tempfile
@@ -55,7 +55,7 @@ class StreamingLogger:
         self, config: Mapping[str, Any] | Config | None = None, *, directory: str | os.PathLike[str] | None = None
     ) -> None:
         if not isinstance(config, Config):
-            config = parse({} if config is None else config)
+            config = parse({SECTION: {}} if config is None else config)
         self._begin(_engine(Settings(config), directory))
         self._engine.open()
 
@@ -63,7 +63,7 @@ class StreamingLogger:
     def from_file(cls, path: str | os.PathLike[str] = DEFAULT_CONFIG_FILE) -> StreamingLogger:
         """A logger with the settings of a file, which is watched: edits take effect while it runs.
 
-        A missing file counts as one without settings. Raises like the class itself.
+        A missing file counts as one without the section. Raises like the class itself.
 
         >>> import tempfile
         >>> StreamingLogger.from_file(tempfile.mkdtemp() + "/none.json").enabled

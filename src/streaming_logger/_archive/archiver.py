@@ -45,6 +45,8 @@ class Archiver:
     def start(self) -> None:
         """Starts the thread if it is needed and not there. Only the worker calls this."""
         config = self._context.settings.config
+        if config.archive.url is None:
+            self._context.events.clear("archive", "", subject="bucket")  # nothing is archived any more
         if config.archive.url is None or not config.enabled or not self._autostart or self._closing:
             return
         if self._ended is None or self._ended.is_set:
@@ -53,7 +55,9 @@ class Archiver:
                 self._context.run_thread(lambda: self._live(ended), "streaming_logger archive")
             except (RuntimeError, MemoryError) as error:
                 ended.set()
-                self._context.events.report("archive", "cannot archive to %s: %s", config.archive.url, error)
+                self._context.events.report(
+                    "archive", "cannot archive to %s: %s", config.archive.url, error, subject="bucket"
+                )
 
     def forget_in_child(self) -> None:
         """After a fork, in the child: closes what was inherited from the thread, which is not there."""
@@ -83,7 +87,9 @@ class Archiver:
                 passes.drain(config.drain_seconds)
             passes.run()
         except Exception as error:  # noqa: BLE001 - the server must not see it; the worker starts another thread
-            self._context.events.report("archive", "cannot archive to %s: %s", config.url, repr(error))
+            self._context.events.report(
+                "archive", "cannot archive to %s: %s", config.url, repr(error), subject="bucket"
+            )
         finally:
             self._passes = None
             self._directory.close()

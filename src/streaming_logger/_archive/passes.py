@@ -48,11 +48,13 @@ class Passes:
             try:
                 pause = self.run_once()
             except ForkedError as error:
-                self._context.events.report("archive", "cannot archive to %s: %s", self._url, error)
+                self._context.events.report("archive", "cannot archive to %s: %s", self._url, error, subject="bucket")
                 pause = float("inf")  # another thread would fare no better
             if self._drain_until is None:
                 self._woken.wait(pause)
             is_last = was_draining and (self._failures > 0 or not self._has_deferred())
+        if self._uploader is not None:
+            self._uploader.abandon()
 
     def _is_over(self) -> bool:
         """Whether no upload may begin any more."""
@@ -82,14 +84,14 @@ class Passes:
             self._failures = 1 if made_progress else self._failures + 1
             context.counters.add(upload_errors=1)
             reason = str(error).removeprefix(f"{self._url}: ")
-            context.events.report("archive", "cannot archive to %s: %s", self._url, reason)
+            context.events.report("archive", "cannot archive to %s: %s", self._url, reason, subject="bucket")
             longest = min(_LONGEST_PAUSE_SECONDS, context.timeouts.upload_pause * 2**self._failures)
             return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
         finally:
             if fd is not None:
                 context.store.directory.close_file(fd)
         self._failures = 0
-        context.events.clear("archive", "uploads to %s work again", self._url)
+        context.events.clear("archive", "uploads to %s work again", self._url, subject="bucket")
         return context.timeouts.upload_pause
 
     def _uploader_now(self) -> Uploader:
@@ -98,6 +100,8 @@ class Passes:
         url = settings.url or ""
         if self._uploader is None or url != self._url:
             self._url = url
+            if self._uploader is not None:
+                self._uploader.abandon()
             self._uploader = Uploader(
                 self._context, Bucket(url, max_retries=settings.max_retries), lambda: self._drain_until
             )
@@ -109,7 +113,10 @@ class Passes:
         directory.open()
         if not directory.managed:
             self._context.events.report(
-                "archive", "cannot archive %s: it held other *.log files before, set adopt to true", directory.path
+                "archive",
+                "cannot archive %s: it held other *.log files before, set adopt to true",
+                directory.path,
+                subject="bucket",
             )
             return None
         fd = directory.open_file(f"{PRIVATE}/archive.lock", os.O_RDWR | os.O_CREAT)
@@ -120,4 +127,5 @@ class Passes:
             directory.close_file(fd)
             raise
         directory.close_file(fd)
+        self._context.events.clear("archive", "", subject="bucket")  # it is the other process's to report
         return None

@@ -81,11 +81,16 @@ class Uploader:
         self.uploaded = 0
         """Sessions, in this pass."""
         self._refusals: list[ArchiveError] = []
+        self._faults = context.events.rounds()
 
     @property
     def has_deferred(self) -> bool:
         """Whether the last pass left files to the next one because their end was not known."""
         return bool(self._deferred)
+
+    def abandon(self) -> None:
+        """There are no more passes: what kept single files from being uploaded matters no more."""
+        self._faults.abandon()
 
     def run(self) -> None:
         """One pass. Raises `ArchiveError` when the store refused something, or the directory's `OSError`."""
@@ -105,6 +110,7 @@ class Uploader:
                 self._upload_all(due, owners)
                 if self._is_over():
                     return
+        self._faults.end()
         if self._passes % _TIDY_EVERY == 0:
             for name in self._store.marks.names() - seen:
                 self._store.marks.remove(name)
@@ -320,7 +326,7 @@ class Uploader:
         self._context.counters.add(upload_errors=1)
         kind = error.errno if isinstance(error, OSError) else type(error).__name__
         text = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
-        self._context.events.report(f"upload {kind}", "cannot archive %s: %s", name, text)
+        self._faults.report(f"upload {kind}", "cannot archive %s: %s", name, text, subject=name)
 
 
 def _iso(seconds: float) -> str:

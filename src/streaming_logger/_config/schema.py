@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 from streaming_logger._base.errors import ConfigError, Problem
 from streaming_logger._config import rules
+from streaming_logger._config.misplaced import loose_settings, similar_sections
 from streaming_logger._disk.regular import IrregularFileError, read_regular
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "MAX_FILE_BYTES",
     "SECTION",
+    "WITHOUT_SECTION",
     "ArchiveConfig",
     "Config",
     "RadarConfig",
@@ -269,8 +271,8 @@ def describe() -> list[tuple[str, object, str]]:
 def parse(document: object, *, environ: Mapping[str, str] | None = None, source: str = "configuration") -> Config:
     """The configuration in a whole `logging_config.json` document; other sections are ignored.
 
-    Without a section `streaming_logs` (and without environment overrides) this is the
-    older module's behaviour: each file is deleted at completion. Raises `ConfigError`
+    Without a section `streaming_logs` (and without environment overrides) this is
+    `WITHOUT_SECTION`, if nothing else in the document was meant for it. Raises `ConfigError`
     with every problem of the document and the environment at once.
 
     >>> parse({"streaming_logs": {"file_retention_minutes": 5}}, environ={}).file_retention_minutes
@@ -290,12 +292,25 @@ def parse(document: object, *, environ: Mapping[str, str] | None = None, source:
             _collect({key: (key, value) for key, value in flattened(section).items()}, values, problems)
         else:
             problems.append(Problem(SECTION, "must be an object with settings", section))
+    else:
+        _refuse_misplaced(document, problems)
     _collect(overrides, values, problems)
     if problems:
         raise ConfigError(problems, source=source)
     if section is None and not overrides:
-        return Config(time_based_cleanup=False)
+        return WITHOUT_SECTION
     return _made(values)
+
+
+def _refuse_misplaced(document: Mapping[Any, Any], problems: list[Problem]) -> None:
+    """Adds what stands in a document without our section and was meant for it, and what is wrong with that."""
+    for key, value in similar_sections(document, SECTION, _FIELDS).items():
+        problems.append(Problem(str(key), "is not the name of the section", value, f"did you mean {SECTION!r}?"))
+        if isinstance(value, Mapping):
+            _collect({inner: (inner, of) for inner, of in flattened(value).items()}, {}, problems)
+    loose = loose_settings(flattened(document), _FIELDS)
+    problems += [Problem(str(key), f"belongs in section {SECTION}", value) for key, value in loose.items()]
+    _collect({key: (key, value) for key, value in loose.items()}, {}, problems)
 
 
 def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -374,5 +389,9 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
             found[key] = (label, rules.from_text(known, given))
     return found
 
+
+#: What a document without our section stands for: as in the older module each file is deleted at completion.
+#: It is told by its identity from a configuration that has these settings by choice.
+WITHOUT_SECTION = Config(time_based_cleanup=False)
 
 assert all(f.default is not MISSING for f in _FIELDS.values()), "every setting has a default"  # noqa: S101

@@ -18,7 +18,16 @@ from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.stats import Counters
-from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, describe, load, parse, value_of
+from streaming_logger._config.schema import (
+    MAX_FILE_BYTES,
+    SECTION,
+    WITHOUT_SECTION,
+    Config,
+    describe,
+    load,
+    parse,
+    value_of,
+)
 from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.regular import read_whole
@@ -40,8 +49,11 @@ _FIXED = ("directory", "record_timing", "crash_journal", "crash_journal_mb")
 class Settings:
     """The configuration in force, and the file it is watched in (None: not watched)."""
 
-    def __init__(self, config: Config, path: Path | None = None) -> None:
+    def __init__(self, config: Config, path: Path | None = None, refusal: str = "") -> None:
+        """`refusal` says why the file was refused at the start, where it was: `config` are the defaults then."""
         self._use(config)
+        self.refusal = refusal
+        """Why the configuration in the file is not the one in force; empty where it is. A forked child has it, too."""
         self._path = None if path is None else path.absolute()  # the server may change its directory
         self._seen = self._signature()
 
@@ -51,18 +63,17 @@ class Settings:
         if signature == self._seen or self._path is None:
             return False
         self._seen = signature
-        if signature is None:
-            counters.add(reloads_refused=1)
-            text = f"{self._path} is gone"
-            events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
-            return False
         try:
+            if signature is None:
+                raise FileNotFoundError(f"{self._path} is gone")
             new = load(self._path)
-        except (ConfigError, MemoryError) as error:
+        except (ConfigError, FileNotFoundError, MemoryError) as error:
             counters.add(reloads_refused=1)
-            text = str(error) or repr(error)
+            self.refusal = text = str(error) or repr(error)
             events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
             return False
+        mended, self.refusal = bool(self.refusal), ""
+        is_bare = new is WITHOUT_SECTION
         old = self.config
         for name in _FIXED:
             if getattr(new, name) != getattr(old, name):
@@ -72,12 +83,31 @@ class Settings:
         if changed:
             self._use(new)
             counters.add(reloads=1)
-            events.log(
-                logging.INFO,
-                "configuration reloaded: %s",
-                ", ".join(f"{key} {value_of(old, key)} -> {value_of(new, key)}" for key in changed),
+            if is_bare:
+                self._warn(events)
+        if changed or mended:
+            text = ", ".join(f"{key} {value_of(old, key)} -> {value_of(new, key)}" for key in changed)
+            text = text or "as before"
+            events.emit("reloaded", logging.INFO, "configuration reloaded: %s", text, text=text)
+        return bool(changed) or mended
+
+    def opened(self, events: EventLog) -> None:
+        """The logger begins with these settings: says what an operator should know about them."""
+        if self.refusal:
+            events.emit(
+                "config_refused", logging.ERROR, "using the default settings: %s", self.refusal, text=self.refusal
             )
-        return bool(changed)
+        if self.config is WITHOUT_SECTION:
+            self._warn(events)
+
+    def _warn(self, events: EventLog) -> None:
+        """There is no section of ours."""
+        events.log(
+            logging.WARNING,
+            "no time-based cleanup is configured in section streaming_logs: each file is deleted when its session "
+            'completes; to keep files for 10 minutes, add "streaming_logs": {} to %s',
+            self._path or "the configuration",
+        )
 
     def _use(self, config: Config) -> None:
         self.config = config

@@ -1,4 +1,9 @@
-"""What the library reports: events, to all observers, and background errors, at most once a minute each."""
+"""What the library reports: events, to all observers, and background errors, at most once a minute each.
+
+A background error is current for a minute after it was last seen. One whose cause lasts names its subject (a
+session, a file, a directory), and is current until it is cleared for every subject: the next attempt may be an
+hour away.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,9 @@ from streaming_logger._base.clock import Clock
 from streaming_logger._events.observers import Event, Observers
 from streaming_logger._events.records import LogRecords, escaped_message
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "Rounds"]
 
-#: For so long a fault is current, and its repeats are counted instead of logged.
+#: How long a fault is current after it was last seen; its repeats are counted meanwhile instead of logged.
 REPEAT_SECONDS = 60.0
 
 
@@ -22,6 +27,8 @@ class _Fault(NamedTuple):
     logged: float
     seen: float
     repeats: int
+    subjects: set[str]
+    """What it lasts for."""
 
 
 class EventLog:
@@ -43,24 +50,86 @@ class EventLog:
         """An event, for all observers; `level`, `text` and `args` are its log record (level 0: none)."""
         self.observers.event(Event(self._clock.wall(), kind, level, text, args, fields))
 
-    def report(self, kind: str, text: str, /, *args: object, **extra: object) -> None:
-        """A background error: the first of its `kind` at once, its repeats once a minute."""
+    def report(self, kind: str, text: str, /, *args: object, subject: str | None = None, **extra: object) -> None:
+        """A background error: the first of its `kind` at once, its repeats once a minute.
+
+        With a `subject` it is current until `clear` or `release` is called with the same; without, for a minute.
+        """
         now = self._clock.monotonic()
         before = self._faults.get(kind)
+        subjects: set[str] = set() if before is None else before.subjects
+        if subject is not None:
+            subjects.add(subject)
         if before is not None and now - before.logged < REPEAT_SECONDS:
             self._faults[kind] = before._replace(seen=now, repeats=before.repeats + 1)
             return
-        self._faults[kind] = _Fault(escaped_message(text, args), now, now, 0)
+        self._faults[kind] = _Fault(escaped_message(text, args), now, now, 0, subjects)
         if before is not None and before.repeats:
             text, args = text + " (%d more like it since)", (*args, before.repeats)
         self.records.log(logging.ERROR, text, args, extra)
 
     def faults(self) -> dict[str, str]:
-        """The background errors of the last minute that are not known to be over, by kind."""
+        """The background errors that are current, by kind."""
         now = self._clock.monotonic()
-        return {kind: fault.text for kind, fault in self._faults.copy().items() if now - fault.seen < REPEAT_SECONDS}
+        return {
+            kind: fault.text
+            for kind, fault in self._faults.copy().items()
+            if fault.subjects or now - fault.seen < REPEAT_SECONDS
+        }
 
-    def clear(self, kind: str, text: str, *args: object) -> None:
-        """The fault is over: logged only if the fault was, and its next occurrence is logged at once."""
-        if self._faults.pop(kind, None) is not None:
-            self.records.log(logging.WARNING, text, args, {})
+    def clear(self, kind: str, text: str, /, *args: object, subject: str) -> None:
+        """The cause is over for one subject.
+
+        After the last one the fault is over: `text` is logged, if there is one, and the next occurrence at once.
+        """
+        fault = self._faults.get(kind)
+        if fault is None or subject not in fault.subjects:
+            return
+        fault.subjects.discard(subject)
+        if not fault.subjects:
+            self._faults.pop(kind, None)
+            if text:
+                self.records.log(logging.WARNING, text, args, {})
+
+    def rounds(self) -> Rounds:
+        """For work that is done in rounds."""
+        return Rounds(self)
+
+    def release(self, kind: str, subject: str) -> None:
+        """Nothing more is attempted for one subject: without others the fault is current for the rest of its minute."""
+        fault = self._faults.get(kind)
+        if fault is not None:
+            fault.subjects.discard(subject)
+
+
+class Rounds:
+    """The faults of work that is done in rounds over the same files: what a round does not meet again is over."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+        self._before: set[tuple[str, str]] = set()
+        self._met: set[tuple[str, str]] = set()
+
+    def report(self, kind: str, text: str, /, *args: object, subject: str, **extra: object) -> None:
+        """As `EventLog.report`; the subject is cleared by a whole round that does not report it."""
+        self._met.add((kind, subject))
+        self._events.report(kind, text, *args, subject=subject, **extra)
+
+    def lasts(self, kind: str, subject: str) -> bool:
+        """Whether a fault is known from an earlier round; then it is met again by this one, too."""
+        if (kind, subject) not in self._before | self._met:
+            return False
+        self._met.add((kind, subject))
+        return True
+
+    def end(self) -> None:
+        """A whole round is done."""
+        met, self._met = self._met, set()
+        for kind, subject in self._before - met:
+            self._events.clear(kind, "", subject=subject)
+        self._before = met
+
+    def abandon(self) -> None:
+        """This process does no more rounds for now: another one does, or nobody need."""
+        self._met = set()
+        self.end()

@@ -66,7 +66,7 @@ def _one_line(record: logging.LogRecord) -> bool:
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 log = logging.getLogger("streaming_logger")
-log.addHandler(logging.NullHandler())
+# No NullHandler: where the application configures no logging, `logging.lastResort` shows warnings and errors on stderr.
 log.addFilter(_one_line)
 
 #: Records that wait for a log handler; above that the oldest are discarded.
@@ -115,12 +115,19 @@ def _log(level: int, text: str, args: tuple[object, ...], extra: Mapping[str, ob
 
 def _handler_locks() -> Iterator[Any]:
     """The locks of all handlers that a record of ours reaches."""
+    for handler in _handlers() or filter(None, [logging.lastResort]):
+        if handler.lock is not None:
+            yield handler.lock
+
+
+def _handlers() -> list[logging.Handler]:
+    """The handlers of our logger and of those above it."""
+    found: list[logging.Handler] = []
     logger: logging.Logger | None = log
     while logger is not None:
-        for handler in list(logger.handlers):
-            if handler.lock is not None:
-                yield handler.lock
+        found += logger.handlers
         logger = logger.parent if logger.propagate else None
+    return found
 
 
 @contextlib.contextmanager

@@ -139,8 +139,12 @@ class Journal:
             self._context.counters.add(chunks_unjournaled=self.missed_chunks - self._reported)
             self._reported = self.missed_chunks
             self._context.events.report(
-                "crash journal", "the crash journal is full: a crash may lose text that waits for the flush"
+                "crash journal",
+                "the crash journal is full: a crash may lose text that waits for the flush",
+                subject="journal",
             )
+        elif not self._void:
+            self._context.events.clear("crash journal", "", subject="journal")
         if self._generation != directory.generation:
             file.locate(directory)
             self._generation = directory.generation
@@ -231,7 +235,7 @@ class Journal:
         for half in self._file.halves:
             half.records[0:1] = b"\xff"
         self._context.events.report(
-            "crash journal", "the crash journal is full: a crash may lose the last flush interval"
+            "crash journal", "the crash journal is full: a crash may lose the last flush interval", subject="journal"
         )
 
     def _detached(self) -> tuple[JournalFile | None, None]:

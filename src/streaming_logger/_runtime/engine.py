@@ -84,12 +84,7 @@ class Engine:
     def open(self) -> None:
         """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
         config = self.settings.config
-        if not config.time_based_cleanup:
-            self.events.log(
-                logging.INFO,
-                "no time-based cleanup is configured in section streaming_logs: "
-                "each file is deleted when its session completes",
-            )
+        self.settings.opened(self.events)
         if not config.enabled:
             return
         try:
@@ -97,7 +92,8 @@ class Engine:
         except DirectoryError:
             raise
         except OSError as error:
-            self.events.report("directory", "%s: %s; text stays in memory", self.directory.path, error)
+            path = self.directory.path
+            self.events.report("directory", "%s: %s; text stays in memory", path, error, subject=str(path))
         else:
             self._warn()
             write_copy(config, self.directory)
@@ -270,6 +266,8 @@ class Engine:
     def health(self) -> Health:
         """Failing: text was dropped in the last minute, or no worker can run. Degraded: any other fault."""
         faults = self.events.faults()
+        if self.settings.refusal:
+            faults["configuration"] = f"configuration rejected: {self.settings.refusal}"
         if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk delays reports
             faults["dropped"] = "text is being dropped: the buffers are full"
         if self._flush_hangs():

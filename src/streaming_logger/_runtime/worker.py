@@ -211,7 +211,7 @@ class Worker:
             self._do_jobs()
             flush, now = self._tasks[0], self._clock.monotonic()
             if self.autostart and self.inline and flush.due_in(now) <= 0:
-                self._guarded(flush.name, lambda: flush.run_whole(now))
+                self._advance(flush, lambda: flush.run_whole(now))
                 self._do_jobs()
         self._events.records.deliver_waiting(block=True)
 
@@ -224,19 +224,29 @@ class Worker:
             if not due:
                 return
             for task in due:
-                self._guarded(task.name, lambda task=task, now=now: task.step(now))  # type: ignore[misc]
+                self._advance(task, lambda task=task, now=now: task.step(now))  # type: ignore[misc]
                 self._do_jobs()
 
     def _do_jobs(self) -> None:
         while self._jobs:
             self._guarded("job", self._jobs.popleft())
 
-    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+    def _advance(self, task: Task, work: Callable[[], None]) -> None:
+        """Does work of a task. One that failed is at fault until it is done once as a whole."""
+        if self._guarded(task.name, work, subject=task.name) and not task.is_running:
+            self._events.clear(f"worker {task.name}", "", subject=task.name)
+            if task is self._tasks[0]:
+                self._events.clear("worker death", "", subject="thread")
+
+    def _guarded(self, name: str, work: Callable[[], None], subject: str | None = None) -> bool:
+        """Does something; whether it raised nothing."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the worker outlives every fault; faults.md: "worker thread raises"
             self._counters.add(write_errors=1)
-            self._events.report(f"worker {name}", "%s failed: %r", name, error)
+            self._events.report(f"worker {name}", "%s failed: %r", name, error, subject=subject)
+            return False
+        return True
 
     # -- the thread ------------------------------------------------------------------
 
@@ -254,11 +264,14 @@ class Worker:
             self._not_before = self._clock.monotonic() + self._timeouts.restart
             self._deaths = 0
             self._events.report(
-                "no worker", "no worker thread (%s): callers write files, and delete them, at completion", error
+                "no worker",
+                "no worker thread (%s): callers write files, and delete them, at completion",
+                error,
+                subject="thread",
             )
         else:
             begun.wait(self._timeouts.thread_start)
-            self._events.clear("no worker", "the worker thread runs again")
+            self._events.clear("no worker", "the worker thread runs again", subject="thread")
 
     def _live(self, begun: OneShotEvent) -> None:
         """The thread. No signal handler runs on it, so it releases what it takes."""
@@ -285,7 +298,7 @@ class Worker:
             self._deaths = 1 if now - self._last_death > self._timeouts.restart else self._deaths + 1
             self._last_death = now
             self._died = True
-            self._events.report("worker death", "%s failed: %r", "the worker thread", error)
+            self._events.report("worker death", "%s failed: %r", "the worker thread", error, subject="thread")
         finally:
             self._running.release()
             stopped.set()

@@ -22,7 +22,7 @@ class Crashes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._failures: set[str] = set()
+        self._faults = context.events.rounds()
 
     def recover(self) -> Iterator[float]:
         """In slices: yields the seconds until the next one may begin. Whatever goes wrong is reported, never raised."""
@@ -57,6 +57,7 @@ class Crashes:
                 sizes[pid],
                 bytes=sizes[pid],
             )
+        self._faults.end()
         events.observers.batch()
 
     def _recovered(self) -> Iterator[Recovered]:
@@ -70,11 +71,14 @@ class Crashes:
         for _ in self.recover():
             pass
 
+    def abandon(self) -> None:
+        """Nothing is recovered any more for now."""
+        self._faults.abandon()
+
     def _failed(self, name: str, why: str) -> None:
-        if name in self._failures:
-            return  # said; a journal that cannot be read stays so
-        self._failures.add(name)
-        self._context.counters.add(sweep_errors=1)
         # By kind, not by name: there may be thousands.
         kind = "recovery of a session" if name.endswith(SUFFIX) else "recovery of a journal"
-        self._context.events.report(kind, "cannot recover %s: %s", name, why)
+        if self._faults.lasts(kind, name):
+            return  # said; a journal that cannot be read stays so
+        self._context.counters.add(sweep_errors=1)
+        self._faults.report(kind, "cannot recover %s: %s", name, why, subject=name)

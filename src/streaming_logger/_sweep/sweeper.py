@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class Sweeper:
         self._clock = context.clock
         self._events = context.events
         self._guard = StepGuard(context.clock)
+        self._faults = context.events.rounds()
         self.crashes = Crashes(context)
         # Only the holder of the sweep lock touches it.
         self._plan: ScanPlan | None = None
@@ -72,6 +73,8 @@ class Sweeper:
     def scheduled(self) -> Generator[float, None, None]:
         """The worker's sweep; none while another process sweeps. Yields the seconds until the next slice."""
         if not self._settings.config.enabled:
+            self._faults.abandon()
+            self.crashes.abandon()
             return
         lock = self._sweep_lock()
         if lock is None:
@@ -97,7 +100,7 @@ class Sweeper:
         `planned`: by the plan of the last such sweep, where that still holds; else it scans.
         """
         begun = self._clock.monotonic()
-        sweep_pass = SweepPass(self._context, policy or Policy.of(self._settings.config))
+        sweep_pass = SweepPass(self._context, policy or Policy.of(self._settings.config), self._faults.report)
         plan, self._plan = (self._plan, None) if planned else (None, self._plan)
         skipped = self._why_not()
         if not skipped:
@@ -105,7 +108,8 @@ class Sweeper:
                 yield from self.crashes.recover()
                 sweep_pass.remove_files_of_dead_processes()
                 low_space = policy is None and self._may_need_space()
-                if plan is None or low_space or not self._holds(plan, sweep_pass.policy):
+                is_whole = plan is None or low_space or not self._holds(plan, sweep_pass.policy)
+                if plan is None or is_whole:
                     yield from sweep_pass.scan(keep_rest=low_space)
                 else:
                     yield from sweep_pass.recheck(plan)
@@ -113,6 +117,8 @@ class Sweeper:
                     yield from sweep_pass.free_space(self._settings.config)
                 if planned:
                     self._plan = sweep_pass.plan()
+                if is_whole and policy is None:
+                    self._faults.end()
             except Exception as error:  # noqa: BLE001 - a caller sweeps, too, and must not see it
                 sweep_pass.failed("the directory", error)
             finally:
@@ -150,8 +156,9 @@ class Sweeper:
             return "the directory held other *.log files before: set adopt to true to sweep it"
         if not self._store.locks:
             text = "this file system has no locks, so files in use cannot be told from others"
-            self._events.report("no locks", "nothing is swept: %s", text)
+            self._events.report("no locks", "nothing is swept: %s", text, subject="file system")
             return text
+        self._events.clear("no locks", "", subject="file system")
         return ""
 
     def _holds(self, plan: ScanPlan, policy: Policy) -> bool:
@@ -172,11 +179,13 @@ class Sweeper:
             if not directory.managed:
                 return None
             fd = directory.open_file(f"{PRIVATE}/sweep.lock", os.O_RDWR | os.O_CREAT)
-            if directory.lock(fd):
+            is_ours = directory.lock(fd)
+            self._events.clear("sweep lock", "", subject="lock")
+            if is_ours:
                 return fd
         except OSError as error:
             self._counters.add(sweep_errors=1)
-            self._events.report("sweep lock", "cannot sweep %s: %s", directory.path, error)
+            self._events.report("sweep lock", "cannot sweep %s: %s", directory.path, error, subject="lock")
         if fd is not None:
             directory.close_file(fd)
         return None
@@ -185,10 +194,11 @@ class Sweeper:
 class SweepPass:
     """One sweep, and its tally."""
 
-    def __init__(self, context: Context, policy: Policy) -> None:
+    def __init__(self, context: Context, policy: Policy, report: Callable[..., None] | None = None) -> None:
         self._store = context.store
         self._clock = context.clock
         self._events = context.events
+        self._report = report or context.events.report
         self.policy = policy
         self._settings = context.settings
         self._counters = context.counters
@@ -301,7 +311,7 @@ class SweepPass:
         self._errors += 1
         kind = error.errno if isinstance(error, OSError) else type(error).__name__
         text = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
-        self._events.report(f"sweep {kind}", "cannot sweep %s: %s", what, text, reason="error")
+        self._report(f"sweep {kind}", "cannot sweep %s: %s", what, text, subject=what, reason="error")
 
     def close(self) -> None:
         self._owners.close()

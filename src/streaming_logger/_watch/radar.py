@@ -203,9 +203,15 @@ class Radar(Observer):
                 self._events.report("on_runaway", "on_runaway failed: %r", error, session=runaway.session_id)
             finally:
                 self._calls.discard(call)
+                self._events.clear("slow on_runaway", "", subject="calls")
 
         if len(self._calls) >= _MAX_CALLS:
-            self._events.report("slow on_runaway", "on_runaway hangs: %d calls have not returned", len(self._calls))
+            self._events.report(
+                "slow on_runaway",
+                "on_runaway hangs: %d calls have not returned",
+                len(self._calls),
+                subject="calls",
+            )
             return
         self._calls.add(call)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
 from streaming_logger._disk.store import BusyError
@@ -11,6 +12,9 @@ from streaming_logger._memory.session import Session
 from streaming_logger._write.open_files import OpenFiles
 
 __all__ = ["Cap"]
+
+#: The kinds of faults that keep a file longer than it may be.
+_FAULTS = ("cap", "shared cap")
 
 
 class Cap:
@@ -34,6 +38,7 @@ class Cap:
         """Cuts a session's open file if it is too long. Raises `OSError`, and `BusyError` where its lock was lost."""
         limit = self.limit
         if limit is None or session.file is None or self._store.size(session.file) <= limit:
+            self._clear(session.id)
             return None
         try:
             cut = self._store.cut(session.name, session.file, limit)
@@ -42,9 +47,14 @@ class Cap:
             raise
         if cut is None:
             self._events.report(
-                "shared cap", "cannot cut %s: another process writes it, too", session.name, session=session.id
+                "shared cap",
+                "cannot cut %s: another process writes it, too",
+                session.name,
+                subject=session.id,
+                session=session.id,
             )
             return None
+        self._clear(session.id)
         self._counters.dropped(SESSION_CAP, cut.characters)
         first = session.id not in self._capped
         self._capped.add(session.id)
@@ -59,6 +69,19 @@ class Cap:
         )
         return cut
 
+    def failed(self, session: Session, error: Exception) -> None:
+        """Reports what kept a file from being cut."""
+        self._events.report(
+            "cap", "cannot cut %s: %s", session.name, reason_of(error), subject=session.id, session=session.id
+        )
+
     def forget(self, session_id: str) -> None:
         """The session's turn is over."""
         self._capped.discard(session_id)
+        for kind in _FAULTS:
+            self._events.release(kind, session_id)
+
+    def _clear(self, session_id: str) -> None:
+        """The file is not longer than it may be."""
+        for kind in _FAULTS:
+            self._events.clear(kind, "", subject=session_id)

@@ -85,6 +85,7 @@ class Completions:
                     self._drain.report_drops(completion.session, FULL)
                     self._table.discard(completion.session, "closed")
                     self._drain.report_drops(completion.session, "closed")
+                    self._drain.release(completion.session)
                 self._forget(completion)
             except Exception as error:  # noqa: BLE001 - it is this session's
                 self._failed(completion.session_id, file_name_of(completion.session_id), error)
@@ -107,7 +108,9 @@ class Completions:
             while waiting and self._finished(waiting[0]):
                 self._forget(waiting.popleft())
         except Exception as error:  # noqa: BLE001 - it is this session's; its turns are tried again at each flush
-            self._failed(session_id, file_name_of(session_id), error)
+            self._failed(session_id, file_name_of(session_id), error, subject=session_id)
+        else:
+            self._events.clear("completion", "", subject=session_id)
         if not waiting:
             del self._unfinished[session_id]
 
@@ -186,9 +189,11 @@ class Completions:
         self._files.close(session)
         return False
 
-    def _failed(self, session_id: str, name: str, error: Exception) -> None:
+    def _failed(self, session_id: str, name: str, error: Exception, subject: str | None = None) -> None:
         self._counters.add(write_errors=1)
-        self._events.report("completion", "completing %s: %s", name, reason_of(error), session=session_id)
+        self._events.report(
+            "completion", "completing %s: %s", name, reason_of(error), subject=subject, session=session_id
+        )
 
     def _forget(self, completion: Completion) -> None:
         try:

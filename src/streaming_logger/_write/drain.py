@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Container, Sequence
+from typing import Any
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
@@ -24,6 +25,8 @@ from streaming_logger._write.timing import TimingFiles
 __all__ = ["Drain"]
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+#: The kinds of faults of a session's writes: its text waits in memory until the next one succeeds.
+_FAULTS = ("write", "quarantine")
 
 
 class Drain:
@@ -66,7 +69,8 @@ class Drain:
                 if self._timing is not None:
                     self._record_timing(session, [data], size)
                 session.last_write = now
-                session.attempts = self._cleared(session.attempts)
+                if session.attempts:
+                    self._recovered(session)
         self.total += sum(sizes)
         observers = self._events.observers
         if readers := observers.text_readers():
@@ -102,7 +106,8 @@ class Drain:
             return False
         finally:
             session.last_write = self._clock.monotonic()
-        session.attempts = self._cleared(session.attempts)
+        if session.attempts:
+            self._recovered(session)
         return True
 
     def _keep_to_cap(self, session: Session) -> None:
@@ -117,7 +122,7 @@ class Drain:
             if isinstance(error, OSError) and error.errno == errno.EBADF:
                 self.files.close(session)
             self._counters.add(write_errors=1)
-            self._events.report("cap", "cannot cut %s: %s", session.name, reason_of(error), session=session.id)
+            self._cap.failed(session, error)
 
     def _record_timing(self, session: Session, blocks: Sequence[bytes | memoryview], size: int) -> None:
         assert self._timing is not None  # noqa: S101 - its callers made sure
@@ -134,6 +139,7 @@ class Drain:
                 self._timing.finish(session)
             except Exception as error:  # noqa: BLE001 - see the module
                 self._timing.failed(session, error)
+        self.release(session)
         self.appends.finish(session)
 
     def _acquire(self, session: Session) -> bool:
@@ -146,11 +152,16 @@ class Drain:
             return False
         return True
 
-    def _cleared(self, attempts: int) -> int:
+    def _recovered(self, session: Session) -> None:
         """After a write: no attempt has failed any more."""
-        if attempts:
-            self._events.clear("write", "writes recovered")
-        return 0
+        session.attempts = 0
+        for kind in _FAULTS:
+            self._events.clear(kind, "writes recovered", subject=session.id)
+
+    def release(self, session: Session) -> None:
+        """Nothing more is written for a session, whatever has failed."""
+        for kind in (*_FAULTS, "timing"):
+            self._events.release(kind, session.id)
 
     def _failed(self, session: Session, error: Exception) -> None:
         session.attempts += 1
@@ -169,7 +180,12 @@ class Drain:
         self._counters.add(write_errors=1)
         kind = "quarantine" if isinstance(error, ForeignFileError) else "write"
         self._events.report(
-            kind, "cannot write %s, its text stays in memory: %s", session.name, text, session=session.id
+            kind,
+            "cannot write %s, its text stays in memory: %s",
+            session.name,
+            text,
+            subject=session.id,
+            session=session.id,
         )
 
     # -- numbers -------------------------------------------------------------------
@@ -186,6 +202,6 @@ class Drain:
         session.dropped_chars -= characters  # a writer may have added to it
         if reason == FULL:
             self._table.drops_reported += characters
-        lost = {"session": session.id, "characters": characters, "reason": reason}
+        lost: dict[str, Any] = {"session": session.id, "characters": characters, "reason": reason}
         self._events.emit("dropped", 0, "", **lost)
         self._events.report("dropped", "%d characters of %s dropped: %s", characters, session.id, reason, **lost)

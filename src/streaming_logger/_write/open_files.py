@@ -83,10 +83,12 @@ class OpenFiles:
     def check_directory(self) -> None:
         """Notices that the directory, or names in it, were removed, renamed or replaced."""
         directory = self._store.directory
+        subject = str(directory.path)
         try:
             if directory.is_stale():
                 self._version += 1
                 if not self._settings.config.enabled:
+                    self._events.clear("directory", "", subject=subject)
                     return  # nothing is logged, so no directory is made
                 directory.invalidate()
                 directory.open()
@@ -96,8 +98,9 @@ class OpenFiles:
         except OSError as error:
             self._version += 1
             self._counters.add(write_errors=1)
-            self._events.report("directory", "%s: %s", directory.path, error)
+            self._events.report("directory", "%s: %s", directory.path, error, subject=subject)
             return
+        self._events.clear("directory", "%s can be used again", directory.path, subject=subject)
         if changed != self._seen:
             self._version += 1
         recent = abs(self._clock.wall() * 1e9 - changed) < _GRAIN_NS

@@ -78,6 +78,7 @@ class TimingFiles:
         try:
             taken = self._store.append_timing(session.name, recording.waiting, repair=not recording.begun)
             recording.begun = True
+            self._events.clear("timing", "", subject=session.id)
         except (OSError, ForeignFileError) as error:
             taken = 0
             self.failed(session, error)
@@ -89,5 +90,10 @@ class TimingFiles:
         """Counts and reports what could not be recorded."""
         self._counters.add(write_errors=1)
         self._events.report(
-            "timing", "cannot write the timing of %s: %s", session.name, reason_of(error), session=session.id
+            "timing",
+            "cannot write the timing of %s: %s",
+            session.name,
+            reason_of(error),
+            subject=session.id,
+            session=session.id,
         )

@@ -13,6 +13,7 @@ from streaming_logger._base.errors import ConfigError
 from streaming_logger._config.schema import (
     MAX_FILE_BYTES,
     SECTION,
+    WITHOUT_SECTION,
     Config,
     describe,
     flattened,
@@ -48,7 +49,7 @@ def _check_config(args: Namespace) -> int:
         return USAGE
     settings = {
         key: {"value": value_of(config, key), "from": source, "meaning": meaning}
-        for (key, _, meaning), source in zip(describe(), _sources(path), strict=True)
+        for (key, _, meaning), source in zip(describe(), _sources(path, config), strict=True)
     }
     if args.json:
         print_json({"file": str(path), "problems": [], "settings": settings, "remarks": remarks(config)})
@@ -73,21 +74,20 @@ def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [(*row[:-1], cut(row[-1], max(1, width))) for row in rows]
 
 
-def _sources(path: Path) -> list[str]:
+def _sources(path: Path, config: Config) -> list[str]:
     """Where each setting comes from, in the order of `describe`. The configuration has been found good."""
     document = json.loads(read_regular(path, MAX_FILE_BYTES)) if exists(path) else {}
     section = document.get(SECTION)
     in_file = set() if section is None else set(flattened(section))
     variables = {key: variable_of(key) for key, _, _ in describe()}
     given = {label.upper(): label for label in os.environ}
-    bare = section is None and not any(variable in given for variable in variables.values())
     sources = []
     for key, variable in variables.items():
         if variable in given:
             sources.append(given[variable])
         elif key in in_file:
             sources.append("file")
-        elif bare and key == "time_based_cleanup":
+        elif config is WITHOUT_SECTION and key == "time_based_cleanup":
             sources.append(f"no {SECTION}")
         else:
             sources.append("default")
@@ -98,7 +98,12 @@ def remarks(config: Config) -> list[str]:
     """Settings that are allowed together, and hardly meant."""
     found = []
     retention, failed = config.file_retention_minutes, config.failed_retention_minutes
-    if not config.time_based_cleanup:
+    if config is WITHOUT_SECTION:
+        found.append(
+            f"there is no section {SECTION}: each file is deleted when its session completes; "
+            f'to keep files for 10 minutes, add "{SECTION}": {{}}'
+        )
+    elif not config.time_based_cleanup:
         found.append(
             "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
         )

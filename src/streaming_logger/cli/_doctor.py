@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
@@ -62,6 +63,7 @@ def _doctor(args: Namespace) -> int:
         *_files(target, sessions),
         *_workers(owners, sessions),
         *_sessions(target, sessions),
+        *_refused(target, owners),
         *_recently(target),
     ]
     if args.json:
@@ -276,6 +278,42 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
 
 
+def _refused(target: Target, owners: list[_system.Owner]) -> Iterator[Finding]:
+    """Configurations that were refused, at a start or at an edit, as long as nothing has mended that.
+
+    They are mended by an edit that a server accepted, or ended with their process.
+    """
+    alive = {owner.pid for owner in owners if owner.alive}
+    refused: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):  # reported by `_recently`
+        for event in read_events(target.directory):
+            if event["event"] == "reloaded":
+                refused.clear()
+            elif event["event"] in _REFUSALS:
+                refused.append(event)
+    now = time.time()
+    for kind, text in _REFUSALS.items():
+        current = [
+            event
+            for event in refused
+            if event["event"] == kind
+            and (whole(pid := event.get("pid")) in alive or not _system.has_ended(whole(pid)))
+            and (whole(pid) in alive or now - event["at"] < _RECENT_SECONDS)
+        ]
+        if current:
+            last = f"{current[-1].get('text', '')}, {duration(now - current[-1]['at'])} ago"
+            yield Finding(
+                "problem", f"{text.format(len(current))} (last: {last})", "`check-config FILE` names every problem"
+            )
+
+
+#: What the ledger has of configurations that are not in force.
+_REFUSALS = {
+    "reload_refused": "{:,} edits of the configuration were refused",
+    "config_refused": "the configuration was refused at {:,} starts: the defaults are in force",
+}
+
+
 def _recently(target: Target) -> Iterator[Finding]:
     """What the ledger says of the last hour."""
     counts: Counter[str] = Counter()
@@ -301,7 +339,6 @@ _EVENTS = {
     ),
     "emergency": ("{:,} sweeps had to free disk space", "the disk or max_directory_mb is too small for the retention"),
     "worker_restarted": ("a worker thread died {:,} times", "a defect: report the server's log around that time"),
-    "reload_refused": ("{:,} edits of the configuration were refused", "`check-config FILE` names every problem"),
 }
 
 

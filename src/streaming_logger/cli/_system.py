@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["REMOTE", "Owner", "descriptors", "file_system", "flock_refusal", "free_inodes", "owners"]
+__all__ = ["REMOTE", "Owner", "descriptors", "file_system", "flock_refusal", "free_inodes", "has_ended", "owners"]
 
 #: File systems whose locks another machine gives.
 REMOTE = ("nfs", "cifs", "smb", "9p", "ceph", "lustre", "gfs", "fuse.sshfs", "fuse.gluster")
@@ -41,6 +41,19 @@ def owners(directory: Directory) -> list[Owner]:
                 finally:
                     directory.close_file(fd)
     return found
+
+
+def has_ended(pid: int) -> bool:
+    """Whether there is no such process; False where that is not known."""
+    if os.name != "posix" or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        pass
+    return False
 
 
 def descriptors(pid: int) -> tuple[int | None, int | None]:

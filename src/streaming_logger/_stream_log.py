@@ -50,6 +50,7 @@ class StreamLog:
         session_id: str | None,
         text: Callable[[Any], str | None] | None = None,
         include: Iterable[str] = (),
+        format: str = "auto",  # noqa: A002 - as in `wrap`
     ) -> None:
         self._ended = True  # for `__del__`, until all is there
         if session_id is not None and not isinstance(session_id, str):
@@ -57,7 +58,7 @@ class StreamLog:
         if text is not None and not callable(text):
             raise TypeError(f"text must be callable or None, not {type(text).__name__}")
         self.session_id = session_id or os.urandom(16).hex()
-        extract = TextExtractor(include) if text is None else text
+        extract = TextExtractor(include, format) if text is None else text
         self._extract = extract if logger.enabled else _nothing
         self._logger = logger
         self._write = logger.write

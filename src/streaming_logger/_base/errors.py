@@ -24,9 +24,9 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
     """
     if kind is None:
         return "completed"
-    if issubclass(kind, GeneratorExit):
+    if issubclass(kind, GeneratorExit) or _CANCELLATIONS & {base.__name__ for base in kind.__mro__}:
         return "closed"
-    return "cancelled" if _CANCELLATIONS & {base.__name__ for base in kind.__mro__} else "error"
+    return "error"
 
 
 class StreamingLoggerError(Exception):

@@ -30,7 +30,7 @@ class TextExtractor:
     '[streaming_logger: reasoning]\\nHm.\\n[streaming_logger: answer]\\nYes'
     """
 
-    def __init__(self, include: Iterable[str] = ()) -> None:
+    def __init__(self, include: Iterable[str] = (), format: str = "auto") -> None:  # noqa: A002 - as in `wrap`
         names = (include,) if isinstance(include, str) else tuple(include)
         for name in names:
             if name not in _INCLUDE:
@@ -45,6 +45,9 @@ class TextExtractor:
         self._is_plain = False
         self._undecided = ""
         self._lines: EventLines | JsonLines | None = None
+        if format in ("sse", "jsonl"):
+            self._lines = EventLines() if format == "sse" else JsonLines()
+        self._is_plain = format == "text"
 
     def __call__(self, item: Any) -> str:
         kind = type(item)

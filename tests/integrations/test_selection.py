@@ -336,3 +336,9 @@ def test_long_ids_are_bounded_and_stay_apart(manual: Callable[..., ManualLogger]
     assert len(set(ids)) == 3
     assert bounded("x" * 1023) == "x" * 1023
     assert len(bounded("\ud800" * 2000)) == 1024
+
+
+def test_path_of_a_client_is_matched_in_linear_time(manual: Callable[..., ManualLogger]) -> None:
+    """A regular expression would try every way to share it among the stars: hours for this one."""
+    path = "/a/v1/" * 4_000
+    assert selection(manual(), ("/*/v1/*/v1/*/v1/*x",)).match(path) is None

@@ -13,12 +13,11 @@ from streaming_logger._stream_log import StreamLog
 from streaming_logger._text.extractor import TextExtractor
 from streaming_logger.integrations._formats import Format, format_of, is_declared_stream
 from streaming_logger.integrations._identity import Head, Identity, NotLogged, bounded
+from streaming_logger.integrations._paths import PathPattern
 
 __all__ = ["Log", "Logs", "Opened", "Selection", "end_of_body"]
 
 _log = logging.getLogger("streaming_logger")
-_PATTERN = re.compile(r"\*|/(?:[^{}]|\{[A-Za-z_]\w*\})*")
-_WILD = re.compile(r"\{(\w+)\}|(\*)")
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 #: Statuses of responses that have no body.
 _BODILESS = {204, 205, 304}
@@ -80,18 +79,8 @@ class Selection:
     def __init__(
         self, paths: Iterable[str], content_types: Iterable[str] | None, identity: Identity, logs: Logs
     ) -> None:
-        self._paths = [
-            _compiled(_valid("paths", path, _PATTERN, '"*", or begin with "/" and have {name} for one segment'))
-            for path in _strings("paths", paths)
-        ]
-        self._types = (
-            None
-            if content_types is None
-            else {
-                _valid("content_types", kind, _CONTENT_TYPE, 'like "text/plain", without parameters').lower()
-                for kind in _strings("content_types", content_types)
-            }
-        )
+        self._paths = [PathPattern(path) for path in _strings("paths", paths)]
+        self._types = None if content_types is None else {*map(_lower, _strings("content_types", content_types))}
         self._identity = identity
         self._logs = logs
         self._reported: set[str] = set()
@@ -99,8 +88,8 @@ class Selection:
     def match(self, path: str) -> dict[str, str] | None:
         """The parameters of a selected path; None for another one."""
         for pattern in self._paths:
-            if found := pattern.fullmatch(path):
-                return found.groupdict()
+            if (found := pattern.match(path)) is not None:
+                return found
         return None
 
     def open(self, head: Head) -> Opened:
@@ -171,22 +160,10 @@ def _strings(field: str, values: Iterable[str]) -> list[str]:
     return values
 
 
-def _valid(field: str, value: str, rule: re.Pattern[str], words: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{field} must hold str, not {type(value).__name__}")
-    if not rule.fullmatch(value):
-        raise ValueError(f"{field} must be {words}, got {value!r}")
-    return value
-
-
-def _compiled(path: str) -> re.Pattern[str]:
-    """A path pattern as a regular expression."""
-    expression, end = "", 0
-    for wild in _WILD.finditer(path):
-        name = wild[1]
-        expression += re.escape(path[end : wild.start()]) + (f"(?P<{name}>[^/]+)" if name else ".*")
-        end = wild.end()
-    try:
-        return re.compile(expression + re.escape(path[end:]), re.DOTALL)
-    except re.error as error:
-        raise ValueError(f"paths must have each {{name}} once, got {path!r}") from error
+def _lower(content_type: str) -> str:
+    """A content type as responses are compared with it."""
+    if not isinstance(content_type, str):
+        raise TypeError(f"content_types must hold str, not {type(content_type).__name__}")
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        raise ValueError(f'content_types must be like "text/plain", without parameters, got {content_type!r}')
+    return content_type.lower()

@@ -31,7 +31,7 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 _GRACE = 0.25
 #: Seconds after the end of a body in which an exception of the app still counts: `BaseHTTPMiddleware` ends the
 #: body of an app that raised, then raises. What comes later is a background task's.
-_RAISES_WITHIN = 0.25
+_RAISES_WITHIN = 0.2
 #: By these the app has the server send a file.
 _FILES = {"http.response.pathsend", "http.response.zerocopysend"}
 
@@ -260,7 +260,8 @@ class _Response:
         if message["type"] == "http.response.start":
             message = self._start(message)
         elif self._log is not None and (message["type"] == "http.response.body" or message["type"] in _FILES):
-            self._log.log(message.get("body"))
+            if body := message.get("body"):
+                self._log.log(body)
             if message["type"] in _FILES:
                 self._report(NotLogged("it is a file that the server sends"))
             if not message.get("more_body"):  # decided before it is sent: a client may go as soon as it has it

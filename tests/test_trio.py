@@ -108,6 +108,19 @@ def test_exception_leaves_a_cancelled_block_as_it_is(live: Live, tmp_path: Path)
     assert logger.stats().completions_overdue == 0
 
 
+def test_loop_of_another_kind_is_not_waited_on(manual: Manual) -> None:
+    """Neither asyncio's nor trio's: the session is completed, and nothing is raised."""
+    logger = manual()
+
+    async def stream() -> None:
+        async with logger.session("s") as session:
+            session.write("text")
+
+    with pytest.raises(StopIteration):
+        stream().send(None)
+    assert (logger.text, logger.outcomes) == ({"s": "text"}, {"s": "completed"})
+
+
 def test_reader_that_leaves(manual: Manual) -> None:
     """A task that is cancelled ends its session as "closed", by whichever way the logger is attached."""
     logger = manual()

@@ -144,13 +144,20 @@ def test_several_api_servers_and_a_middleware_within(tmp_path: Path, monkeypatch
 # -- the same without a server ---------------------------------------------------------
 
 
+STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+SCOPE = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": []}
+
+
+async def ignore(message: Any) -> None:
+    """A server's `send`."""
+
+
 def respond(middleware: Callable[..., Any], chunks: list[bytes], path: str = "/v1/chat/completions") -> list[Any]:
     """One streamed response through it; what the server got."""
     got: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM})
         for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -158,7 +165,7 @@ def respond(middleware: Callable[..., Any], chunks: list[bytes], path: str = "/v
     async def send(message: Any) -> None:
         got.append(message)
 
-    asyncio.run(middleware(app)({"type": "http", "method": "POST", "path": path, "headers": []}, None, send))
+    asyncio.run(middleware(app)({**SCOPE, "path": path}, None, send))
     return got
 
 
@@ -172,7 +179,7 @@ def test_any_model_server_by_one_line(manual: Manual) -> None:
     chunks = [chunk("Hel", id="gen-1"), chunk("lo", id="gen-1")]
     got = respond(lambda app: StreamLog(app, logger=logger, paths=["/generate"]), chunks, "/generate")
     assert [message["body"] for message in got[1:]] == [*chunks, b""]
-    assert got[0]["headers"] == [(b"content-type", b"text/event-stream; charset=utf-8")]
+    assert got[0]["headers"] == STREAM
     assert (logger.text, logger.outcomes) == ({"gen-1": "Hello"}, {"gen-1": "completed"})
 
 
@@ -238,21 +245,31 @@ def test_what_is_held_for_an_id_is_bounded(manual: Manual) -> None:
         async def app(
             scope: Any, receive: Any, send: Any, early: Any = early, active: Any = active, logger: Any = logger
         ) -> None:
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
-            )
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM})
             for part in early:
                 active.append(len(logger.session_buffers))
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             active.append(len(logger.session_buffers))
 
-        async def ignore(message: Any) -> None:
-            pass
-
-        asyncio.run(
-            StreamLog(app, logger=logger)({"type": "http", "path": "/v1/completions", "headers": []}, None, ignore)
-        )
+        asyncio.run(StreamLog(app, logger=logger)(SCOPE, None, ignore))
         assert active == [0] * len(early) + [1]
+
+
+def test_chunk_without_an_id_is_not_held_for_long(manual: Manual) -> None:
+    """Where the next one is long in coming, the session begins after one flush interval; a comment begins none."""
+    logger = manual(flush_interval_seconds=0.05)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM})
+        await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
+        await asyncio.sleep(0.1)
+        assert not logger.session_buffers
+        await send({"type": "http.response.body", "body": chunk("Hello"), "more_body": True})
+        while not logger.session_buffers:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(StreamLog(app, logger=logger)(SCOPE, None, ignore))
+    assert [*logger.text.values()] == ["Hello"]
 
 
 def test_long_id_of_a_response_is_bounded(manual: Manual) -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 
+from streaming_logger._base.loop import call_later
 from streaming_logger._base.stats import Outcome
 from streaming_logger._default import get_streaming_logger
 from streaming_logger._logger import StreamingLogger
@@ -67,14 +68,19 @@ class _LogsByBody(Logs):
     """Logs whose session id is in the body."""
 
     def open(self, session_id: str | None, format: Format) -> Log:  # noqa: A002 - as in `wrap`
-        return _LogByBody(lambda found: super(_LogsByBody, self).open(found, format))
+        return _LogByBody(lambda found: super(_LogsByBody, self).open(found, format), self._logger.flush_interval)
 
 
 class _LogByBody:
-    """The log of a response that begins once its id has been read. What came before is held until then."""
+    """The log of a response that begins once its id has been read. What came before is held until then.
 
-    def __init__(self, open_log: Callable[[str | None], Log]) -> None:
+    A chunk without an id is held for `seconds` at most; comments, which models that wait send, say nothing.
+    """
+
+    def __init__(self, open_log: Callable[[str | None], Log], seconds: float) -> None:
         self._open = open_log
+        self._seconds = seconds
+        self._cancel: Callable[[], object] | None = None
         self._log: Log | None = None
         self._held = bytearray()
         self._lines_end = 0
@@ -92,6 +98,8 @@ class _LogByBody:
             session_id = self._found(item)
             if session_id or len(self._held) > _MAX_HELD_BYTES or self._documents >= _MAX_HELD_DOCUMENTS:
                 self._begin(session_id)
+            elif self._documents and self._cancel is None:
+                self._cancel = call_later(self._seconds, self._begun)
 
     def end(self, outcome: Outcome) -> None:
         self._begun().end(outcome)
@@ -103,6 +111,8 @@ class _LogByBody:
         return self._begin(None) if self._log is None else self._log
 
     def _begin(self, session_id: str | None) -> Log:
+        if self._cancel is not None:
+            self._cancel()
         log = self._log = self._open(session_id)
         held, self._held = bytes(self._held), bytearray()
         if held:

@@ -155,7 +155,8 @@ class Owners:
         path = f"{_OWNERS}/{name}"
         fd = self._directory.open_file(path, _FLAGS)
         try:
-            if not self._directory.lock(fd):
+            # Shared: an owner holds its file exclusively, and others who only look do not count as one, even stopped.
+            if not self._directory.lock(fd, shared=True):
                 self._listed[name] = _Listed(fd)
             else:
                 self._directory.unlink(path)

@@ -65,7 +65,7 @@ class Engine:
         self.sweeper = Sweeper(context)
         flush = Task("flush", self._flush, lambda: self.flusher.interval)
         flush.started = context.clock.monotonic()
-        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
+        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.sweeper.interval)
         radar = Task("radar", self.radar.work, lambda: self.flusher.interval)
         self.archiver = Archiver(context, autostart=autostart)
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -19,11 +18,11 @@ from streaming_logger._base.clock import StepGuard
 from streaming_logger._base.stats import SweepReport
 from streaming_logger._config.schema import Config
 from streaming_logger._context import Context
-from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
+from streaming_logger._disk.turns import Patience, Turn, Turns
 from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import Policy, oldest_first, shortfall
 
@@ -34,6 +33,8 @@ _SLICE = 256
 _PAUSE_SECONDS = 0.001
 #: Forces a full scan every N sweeps: files may be moved in, or backdated.
 _FULL_SCAN_EVERY = 10
+#: A sweep that another process holds up is tried again after this, and watched while that process is passed over.
+_RETRY_SECONDS, _WATCH_SECONDS = 5.0, 30.0
 #: At most so many due files that were kept are remembered by name; with more the next sweep scans.
 _MAX_RECHECK = 10_000
 
@@ -64,20 +65,32 @@ class Sweeper:
         self._events = context.events
         self._guard = StepGuard(context.clock)
         self.crashes = Crashes(context)
-        # Only the holder of the sweep lock touches it.
+        # Only scheduled sweeps touch these: the worker does one at a time.
         self._plan: ScanPlan | None = None
+        self._turns = Turns(context.store.directory, context.clock)
+        self._claims = Patience(context.clock)
+        self._again_in = float("inf")
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one scheduled sweep to the next: sooner while another process holds them up."""
+        return min(self._settings.config.cleanup_interval_seconds, self._again_in)
 
     def scheduled(self) -> Generator[float, None, None]:
         """The worker's sweep; none while another process sweeps. Yields the seconds until the next slice."""
         if not self._settings.config.enabled:
             return
-        lock = self._sweep_lock()
-        if lock is None:
+        self._again_in = float("inf")
+        turn = self._turn()
+        if turn is None:
             return
         try:
-            yield from self.sweep(planned=True)
+            with closing(self.sweep(planned=True)) as slices:
+                for pause in slices:
+                    turn.show_progress()
+                    yield pause
         finally:
-            self._store.directory.close_file(lock)
+            turn.close()
 
     def sweep_at_once(self, policy: Policy | None = None, *, planned: bool = False) -> SweepReport:
         """All slices of `sweep`, without pauses."""
@@ -114,6 +127,7 @@ class Sweeper:
                 sweep_pass.failed("the directory", error)
             finally:
                 sweep_pass.close()
+        self._report_claims(sweep_pass.claims)
         report = sweep_pass.report(skipped, self._clock.monotonic() - begun)
         self._counters.swept(report, self._clock.wall())
         if report.deleted:
@@ -160,23 +174,35 @@ class Sweeper:
         config = self._settings.config
         return config.max_directory_mb is not None or shortfall(config, 0, self._store.directory.free_bytes()) > 0
 
-    def _sweep_lock(self) -> int | None:
-        """The descriptor that holds the sweep lock, or None while another process holds it."""
+    def _turn(self) -> Turn | None:
+        """This process's turn to sweep; None while another process sweeps."""
         directory = self._store.directory
-        fd = None
         try:
             directory.open()
             if not directory.managed:
                 return None
-            fd = directory.open_file(f"{PRIVATE}/sweep.lock", os.O_RDWR | os.O_CREAT)
-            if directory.lock(fd):
-                return fd
+            turn = self._turns.take("sweep.lock")
         except OSError as error:
             self._counters.add(sweep_errors=1)
             self._events.report("sweep lock", "cannot sweep %s: %s", directory.path, error)
-        if fd is not None:
-            directory.close_file(fd)
-        return None
+            return None
+        if turn is None:
+            self._again_in = _RETRY_SECONDS
+        elif turn.stuck:
+            self._report_stuck(turn.stuck, "sweep.lock")
+        return turn
+
+    def _report_claims(self, claims: dict[str, str]) -> None:
+        """Names the processes that keep due files claimed: a claim takes microseconds, unless its holder is stuck."""
+        self._claims.retain(claims)
+        for name, holder in claims.items():
+            self._again_in = min(self._again_in, _RETRY_SECONDS)
+            if self._claims.is_over(name, holder):
+                self._report_stuck(holder, name)
+
+    def _report_stuck(self, holder: str, what: str) -> None:
+        self._again_in = _WATCH_SECONDS  # so that health() stays degraded meanwhile
+        self._events.report(f"stuck {what}", "%s holds %s and makes no progress: continuing without it", holder, what)
 
 
 class SweepPass:
@@ -190,6 +216,8 @@ class SweepPass:
         self._settings = context.settings
         self._counters = context.counters
         self._owners = Owners(context.store.directory)
+        self.claims: dict[str, str] = {}
+        """Due files that another process has claimed, and which one."""
         self._files: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._errors = self._scanned = self._in_use = 0
@@ -328,6 +356,8 @@ class SweepPass:
             if error.errno != errno.ELOOP:  # a symlink was put there since the scan: not a session's file
                 self.failed(entry.name, error)
             return False
+        if result is DeleteResult.CLAIMED:
+            self.claims[entry.name] = self._store.holder(entry.name)
         if result is not DeleteResult.DELETED:
             self._in_use += result is not DeleteResult.GONE
             return False

@@ -188,8 +188,6 @@ def _archive(args: Namespace) -> int:
             passes.run()
         stats = context.counters.snapshot()
     note(f"archived {stats.uploads:,} sessions, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
-    if passes.is_locked_out:
-        note("another process uploads this directory")
     return FOUND_PROBLEMS if stats.upload_errors else OK
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli import _system
@@ -60,6 +61,7 @@ def _doctor(args: Namespace) -> int:
         *_file_system(target),
         *_files(target, sessions),
         *_workers(owners, sessions),
+        *_stuck(target),
         *_sessions(target, sessions),
         *_recently(target),
     ]
@@ -235,6 +237,15 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
             "note",
             f"{parked:,} active sessions are parked: there are more than a process may have files open",
             "nothing is lost, each write costs an open; raise LimitNOFILE, or max_open_files",
+        )
+
+
+def _stuck(target: Target) -> Iterator[Finding]:
+    for pid, names in _system.stuck(target.directory).items():
+        yield Finding(
+            "problem",
+            f"{process(pid)} holds {_some(names)} and makes no progress: a session's text waits for its file",
+            f"continue it (kill -CONT {pid}), or end it; `ps -o pid,stat,cmd {pid}` shows what it is",
         )
 
 

@@ -46,7 +46,7 @@ class UploadTurns:
 
     def met_claim(self, name: str) -> None:
         """A claim takes microseconds: the holder that a file has pass after pass is stuck."""
-        holder = self._store.holder(name)
+        holder = self._store.directory.holder(name)
         if self._claims.is_over(name, holder):
             self._report(holder, name)
 

@@ -131,7 +131,11 @@ class Config:
         None, 0.001, 1e6, "a longer session keeps its beginning and its last part", null="no limit"
     )
     min_free_disk_mb: float | None = rules.number(
-        100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
+        100,
+        0,
+        1e9,
+        "emergency: with less free disk space, at most a tenth of the volume, the oldest completed files are deleted",
+        null="only when the disk or a quota is full",
     )
     max_buffer_mb: float = rules.number(64, 0.001, 1e6, "bound on memory for unwritten text")
     max_open_files: int | None = rules.number(

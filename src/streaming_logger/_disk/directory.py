@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._base.errors import DirectoryError
+from streaming_logger._disk.locks import holder_of
 from streaming_logger._disk.names import SUFFIX
 from streaming_logger._disk.private import (
     keep_private,
@@ -218,6 +219,13 @@ class Directory:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
+    def volume_bytes(self) -> int | None:
+        """The size of the volume it is on; None where the system does not tell."""
+        if not hasattr(os, "statvfs"):
+            return None
+        found = os.statvfs(self.path)
+        return found.f_blocks * found.f_frsize or None
+
     # -- names in it -----------------------------------------------------------------
 
     def open_file(self, name: str, flags: int) -> int:
@@ -279,6 +287,13 @@ class Directory:
         except BlockingIOError:
             return False
         return True
+
+    def holder(self, name: str) -> str:
+        """Who holds the exclusive lock on a file, for a message."""
+        try:
+            return holder_of(self.stat(name))
+        except OSError:
+            return "another process"
 
     def stat(self, name: str) -> os.stat_result:
         path, dir_fd = self._at(name)

@@ -8,6 +8,7 @@ as the process lives. A sweeper that holds a candidate's lock looks here last.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -85,7 +86,7 @@ class OwnerFile:
                 raise OSError("a sweeper took the new owner file for a dead one")  # before its lock; next time
             text = "".join(f"+{name}\n" for name in self._names).encode()
             if os.write(fd, text) < len(text):
-                raise OSError("the disk did not take the owner file whole")
+                raise OSError(errno.ENOSPC, "the disk did not take the owner file whole")
         except BaseException:
             self._remove(fd, path)
             raise
@@ -103,7 +104,7 @@ class OwnerFile:
         data = line.encode()
         if os.write(self._fd, data) < len(data):
             os.write(self._fd, b"?\n")  # no file is called like that
-            raise OSError("the disk did not take a line of the owner file")
+            raise OSError(errno.ENOSPC, "the disk did not take a line of the owner file")
         self._lines += 1
 
 

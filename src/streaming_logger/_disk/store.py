@@ -22,7 +22,7 @@ from typing import NamedTuple
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.locks import announce, holder_of
+from streaming_logger._disk.locks import announce
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.timing import log_name_of, timing_name_of
 
@@ -36,7 +36,6 @@ _NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
 #: How often an open is started over because a sweeper took the file in between.
 _ATTEMPTS = 8
-
 
 #: The extended attribute of a completed file whose session did not just complete.
 _OUTCOME = "user.streaming_logger.outcome"
@@ -64,6 +63,7 @@ class Entry(NamedTuple):
     mtime: float
     size: int
     pinned: bool
+    inode: int = 0
 
 
 class _Named(NamedTuple):
@@ -347,13 +347,6 @@ class Store:
         self.directory.open()
         return _examined((_Named(name, self.directory) for name in names), slice_size, failed)
 
-    def holder(self, name: str) -> str:
-        """Who has claimed a file, for a message."""
-        try:
-            return holder_of(self.directory.stat(name))
-        except OSError:
-            return "another process"
-
     def _lock_shared(self, fd: int) -> bool:
         try:
             return self.directory.lock(fd, shared=True)
@@ -387,7 +380,7 @@ def _examined(
                 continue
             mode = found.st_mode
             if stat.S_ISREG(mode) and found.st_nlink <= 1:
-                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0))
+                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0, found.st_ino))
         yield part
 
 

@@ -303,6 +303,7 @@ class Engine:
     def _on_disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""
         if self.context.clock.monotonic() - self._sweep.started > _MIN_SWEEP_SECONDS:
+            self.sweeper.emergency.disk_is_full()
             self._sweep.run_now()
 
     def _run_on_worker(self, work: Callable[[], object]) -> bool:

@@ -12,11 +12,11 @@ import logging
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import NamedTuple
 
 from streaming_logger._base.clock import StepGuard
 from streaming_logger._base.stats import SweepReport
-from streaming_logger._config.schema import Config
 from streaming_logger._context import Context
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
@@ -24,7 +24,8 @@ from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
 from streaming_logger._disk.turns import Patience, Turn, Turns
 from streaming_logger._sweep.crashes import Crashes
-from streaming_logger._sweep.policy import Policy, oldest_first, shortfall
+from streaming_logger._sweep.emergency import Emergency
+from streaming_logger._sweep.policy import Policy, oldest_first
 
 __all__ = ["Sweeper"]
 
@@ -65,6 +66,7 @@ class Sweeper:
         self._events = context.events
         self._guard = StepGuard(context.clock)
         self.crashes = Crashes(context)
+        self.emergency = Emergency(context)
         # Only scheduled sweeps touch these: the worker does one at a time.
         self._plan: ScanPlan | None = None
         self._turns = Turns(context.store.directory, context.clock)
@@ -114,13 +116,13 @@ class Sweeper:
         if not skipped:
             try:
                 yield from self.crashes.recover()
-                low_space = policy is None and self._may_need_space()
+                low_space = policy is None and self.emergency.is_possible
                 if plan is None or low_space or not self._holds(plan, sweep_pass.policy):
                     yield from sweep_pass.scan(keep_rest=low_space)
                 else:
                     yield from sweep_pass.recheck(plan)
                 if low_space:
-                    yield from sweep_pass.free_space(self._settings.config)
+                    yield from sweep_pass.free_space(self.emergency)
                 if planned:
                     self._plan = sweep_pass.plan()
             except OSError as error:
@@ -168,11 +170,6 @@ class Sweeper:
     def _holds(self, plan: ScanPlan, policy: Policy) -> bool:
         same = plan.policy == policy and plan.generation == self._store.directory.generation
         return same and plan.sweeps_left > 0 and self._clock.wall() < plan.until
-
-    def _may_need_space(self) -> bool:
-        """Whether an emergency is possible: only then is every file remembered, 200 bytes each."""
-        config = self._settings.config
-        return config.max_directory_mb is not None or shortfall(config, 0, self._store.directory.free_bytes()) > 0
 
     def _turn(self) -> Turn | None:
         """This process's turn to sweep; None while another process sweeps."""
@@ -279,24 +276,24 @@ class SweepPass:
             self.failed(entry.name, error)
             return False
 
-    def free_space(self, config: Config) -> Iterator[float]:
+    def free_space(self, emergency: Emergency) -> Iterator[float]:
         """In an emergency: deletes the oldest completed files, even inside their window."""
-        needed = shortfall(config, self._size, self._store.directory.free_bytes())
-        freed = 0
-        if needed:
+        need = emergency.need(chain.from_iterable(self._rest), self._size, self._owners)
+        freed = deleted = 0
+        if any(need):
             self._events.emit(
                 "emergency",
                 logging.WARNING,
                 "low disk space: deleting the oldest completed files, %d bytes",
-                needed,
-                bytes=needed,
+                need.bytes,
+                bytes=need.bytes,
                 reason="disk",
             )
         for count, entry in enumerate(oldest_first(self._rest)):
-            if freed >= needed:
+            if freed >= need.bytes and deleted >= need.files:
                 break
             if self._delete(entry, "disk"):
-                freed += entry.size
+                freed, deleted = freed + entry.size, deleted + 1
             if count % _SLICE == _SLICE - 1:
                 self._events.observers.batch()
                 yield _PAUSE_SECONDS
@@ -357,7 +354,7 @@ class SweepPass:
                 self.failed(entry.name, error)
             return False
         if result is DeleteResult.CLAIMED:
-            self.claims[entry.name] = self._store.holder(entry.name)
+            self.claims[entry.name] = self._store.directory.holder(entry.name)
         if result is not DeleteResult.DELETED:
             self._in_use += result is not DeleteResult.GONE
             return False

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from streaming_logger._config.schema import Config
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
@@ -142,11 +143,14 @@ def _directory(target: Target) -> Iterator[Finding]:
 def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     free = target.directory.free_bytes()
     wanted, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
-    least = least_free_bytes(target.config, target.directory.volume_bytes())
+    volume = target.directory.volume_bytes()
+    least = least_free_bytes(target.config, volume)
     used = sum(session.size for session in sessions)
     if wanted is not None and wanted * _MB > least:
+        # A small volume is no mistake, but a setting that somebody chose and that no free space can meet is one.
+        is_wrong = volume is not None and wanted * _MB > volume and wanted != Config().min_free_disk_mb
         yield Finding(
-            "note",
+            "problem" if is_wrong else "note",
             f"min_free_disk_mb ({wanted:g}) is too much for this volume; below {size(least)} bytes of free space "
             "completed files go before their time",
             "lower min_free_disk_mb, or put the directory on a larger volume",

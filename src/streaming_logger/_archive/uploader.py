@@ -38,7 +38,7 @@ __all__ = ["Uploader"]
 
 #: Files examined, and uploaded, before the next ones are looked at.
 _BATCH = 256
-#: Marks without a file are looked for in every so many passes.
+#: Marks without a file, and files without the mark that they had, are looked for in every so many passes.
 _TIDY_EVERY = 100
 #: What a session's end is noted later than its last text, at least so much.
 _GRAIN_SECONDS = 0.01
@@ -62,6 +62,10 @@ class _Completed:
     """Of an older state."""
     outcome: str
     lines: list[dict[str, Any]]
+
+
+class _OvertakenError(BusyError):
+    """This process was stuck over an upload, and the file has changed in the meantime."""
 
 
 class Uploader:
@@ -104,7 +108,8 @@ class Uploader:
         self._refusals.clear()
         self._store.directory.open()
         self._history.refresh()
-        done, self._done = self._done, {}
+        is_tidying = self._passes % _TIDY_EVERY == 0
+        done, self._done = {} if is_tidying else self._done, {}
         seen: set[str] = set()
         with (
             contextlib.closing(Owners(self._store.directory)) as owners,
@@ -116,7 +121,7 @@ class Uploader:
                 self._upload_all(due, owners)
                 if self._is_over():
                     return
-        if self._passes % _TIDY_EVERY == 0:
+        if is_tidying:
             for name in self._store.marks.names() - seen:
                 self._store.marks.remove(name)
             self._turns.remove_dead(seen)
@@ -194,6 +199,8 @@ class Uploader:
                             self._settle(completed, mark, owners)
             finally:
                 self._store.directory.close_file(completed.fd)
+        except _OvertakenError:
+            self._take(entry, owners)
         except ClaimedError:
             self._turns.met_claim(entry.name)
         except (BusyError, FileNotFoundError, ForeignFileError):
@@ -247,14 +254,14 @@ class Uploader:
         return completed.outcome not in _WELL or last_loop(completed.lines) is not None
 
     def _upload(self, completed: _Completed, turn: Turn) -> Mark:
-        """All of its objects; the mark for this state. Raises `BusyError` when another process has gone beyond it."""
+        """All of its objects; the mark for this state. Raises `_OvertakenError`."""
 
         def progress() -> None:
             turn.show_progress()
             if turn.is_lost and not Mark.of(completed.found).covers(os.fstat(completed.fd)):
                 # Another process may have archived a later state, of which this has overwritten a part.
                 self._store.marks.remove(completed.name)
-                raise BusyError(completed.name)
+                raise _OvertakenError(completed.name)
 
         name, size = completed.name, completed.found.st_size
         settings = self._context.settings.config.archive

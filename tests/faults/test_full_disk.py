@@ -52,10 +52,9 @@ def complete(logger: ManualLogger, name: str, text: str) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("least", [100, None])
-def test_disk_without_inodes_is_an_emergency(few_inodes: Path, manual: Make, least: float | None) -> None:
+def test_disk_without_inodes_is_an_emergency(few_inodes: Path, manual: Make) -> None:
     """Bytes are free, but no file can be made: the oldest completed ones go, no more than a few, and text follows."""
-    logger = manual(min_free_disk_mb=least)
+    logger = manual(min_free_disk_mb=1)
     for number in range(80):
         complete(logger, f"{number:02}", f"{number}")
         logger.advance(6)
@@ -105,7 +104,7 @@ def test_quota_that_is_reached_is_an_emergency(manual: Make, monkeypatch: pytest
 
 def test_emergency_stops_where_deleting_helps_no_write(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else fills the quota at once: one share of the files goes, the others keep their window."""
-    logger = manual()
+    logger = manual(min_free_disk_mb=1e-6)
     for number in range(20):
         (logger.base_dir / f"{number:02}.log").write_text("x" * 1000)
     with monkeypatch.context() as patch:
@@ -118,6 +117,19 @@ def test_emergency_stops_where_deleting_helps_no_write(manual: Make, monkeypatch
     logger.advance(6)
     assert logs(logger.base_dir)["s"] == "text"
     assert len(logs(logger.base_dir)) - 1 == kept
+
+
+def test_no_disk_is_an_emergency_where_that_is_switched_off(manual: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """min_free_disk_mb: null. Text waits, and completed files keep their window."""
+    logger = manual(min_free_disk_mb=None)
+    (logger.base_dir / "kept.log").write_text("x" * 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", Quota(logger.base_dir, 0))
+        logger.write("s", "text")
+        for _ in range(10):
+            logger.advance(6)
+    logger.advance(6)
+    assert logs(logger.base_dir) == {"kept": "x" * 1000, "s": "text"}
 
 
 @needs_root

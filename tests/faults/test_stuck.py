@@ -125,7 +125,10 @@ def test_writer_of_a_claimed_file_names_the_process(tmp_path: Path, manual: Make
             logger.advance(2)
         numbers = "".join(f"{number};" for number in range(12))
         assert logs(logger.base_dir) == {"a": "old ", "other": numbers}
-        assert any(f"locked by process {program.pid} (stopped)" in reason for reason in logger.health().reasons)
+        assert any(
+            f"locked by another process: process {program.pid} (stopped)" in reason
+            for reason in logger.health().reasons
+        )
         go_on(program)
         while logs(logger.base_dir).get("a") != numbers:
             logger.advance(2)
@@ -252,8 +255,7 @@ def test_archive_verb_takes_over_what_is_stuck(tmp_path: Path, archive: Archive)
     with stopped(UPLOADS, tmp_path / "logs", archive.url, "put"):
         command = [sys.executable, "-m", "streaming_logger", "archive", archive.url, "--dir", str(tmp_path / "logs")]
         subprocess.run(command, capture_output=True, timeout=50, check=True)
-        assert archive.texts() or archive.folder.exists()
-        assert [path.name for path in archive.folder.glob("date=*/host=*/*.log.gz")] == ["a.log.gz"]
+    assert [path.name for path in archive.folder.glob("date=*/host=*/*.log.gz")] == ["a.log.gz"]
 
 
 # -- the command -----------------------------------------------------------------------

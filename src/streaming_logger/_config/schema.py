@@ -134,8 +134,9 @@ class Config:
         100,
         0,
         1e9,
-        "emergency: with less free disk space, at most a tenth of the volume, the oldest completed files are deleted",
-        null="only when the disk or a quota is full",
+        "emergency: with less free disk space (at most a tenth of the volume), or when a write fails because the disk "
+        "or a quota is full, the oldest completed files are deleted first",
+        null="never",
     )
     max_buffer_mb: float = rules.number(64, 0.001, 1e6, "bound on memory for unwritten text")
     max_open_files: int | None = rules.number(

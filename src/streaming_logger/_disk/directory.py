@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._base.errors import DirectoryError
-from streaming_logger._disk.locks import holder_of
+from streaming_logger._disk.locks import UNSEEN, holder_of
 from streaming_logger._disk.names import SUFFIX
 from streaming_logger._disk.private import (
     keep_private,
@@ -293,7 +293,7 @@ class Directory:
         try:
             return holder_of(self.stat(name))
         except OSError:
-            return "another process"
+            return UNSEEN
 
     def stat(self, name: str) -> os.stat_result:
         path, dir_fd = self._at(name)

@@ -19,8 +19,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LockTable", "announce", "holder_of", "is_announced", "process"]
+__all__ = ["UNSEEN", "LockTable", "announce", "holder_of", "is_announced", "process"]
 
+#: A holder in another container, or on another host.
+UNSEEN = "a process that cannot be seen from here"
 _LOCKS = Path("/proc/locks")
 #: `struct flock`: type, whence, start, length (0: to the end), pid.
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -78,7 +80,7 @@ def _has_open(pid: int, identity: tuple[int, int]) -> bool:
 def holder_of(found: os.stat_result) -> str:
     """Who holds the exclusive lock on a file, for a message."""
     pid = LockTable().claimant((found.st_dev, found.st_ino))
-    return "another process" if pid is None else process(pid)
+    return UNSEEN if pid is None else process(pid)
 
 
 def process(pid: int) -> str:

@@ -45,8 +45,10 @@ class Emergency:
     def is_possible(self) -> bool:
         """Whether space may be short: only then is every file remembered, 200 bytes each."""
         config, directory = self._context.settings.config, self._context.store.directory
-        least = least_free_bytes(config, directory.volume_bytes())
-        return config.max_directory_mb is not None or self._is_refused or (directory.free_bytes() or least) < least
+        if config.max_directory_mb is not None or self._is_refused:
+            return True
+        free = directory.free_bytes()
+        return free is not None and free < least_free_bytes(config, directory.volume_bytes())
 
     def need(self, files: Iterable[Entry], used: int, owners: Owners) -> Need:
         """What must go of these files, which take `used` bytes."""
@@ -65,6 +67,8 @@ class Emergency:
 
     @property
     def _is_refused(self) -> bool:
+        if self._context.settings.config.min_free_disk_mb is None:
+            return False  # the disk is never a reason
         return self._context.clock.monotonic() - self._refused_at < _REFUSED_SECONDS
 
     def _must_follow_refusal(self) -> bool:

@@ -147,7 +147,7 @@ class Drain:
             self.met_busy = True
             if session.attempts < _BUSY_ATTEMPTS:
                 return  # a sweeper holds a lock for microseconds: no error; a lock held for good is
-            text = f"locked by {self._store.directory.holder(session.name)}"
+            text = f"locked by another process: {self._store.directory.holder(session.name)}"
         else:
             text = str(error)
         if isinstance(error, OSError):

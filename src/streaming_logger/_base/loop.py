@@ -30,14 +30,14 @@ def _trio() -> Any:
     trio = loaded("trio")
     try:
         return None if trio is None or trio.lowlevel.current_task() is None else trio
-    except RuntimeError:  # no task of its runs here
+    except (AttributeError, RuntimeError):  # half of a module; no task of its runs here
         return None
 
 
 def _asyncio() -> Any:
     """asyncio, if its loop runs here."""
-    events = loaded("asyncio.events")
-    return None if events is None or events._get_running_loop() is None else loaded("asyncio")
+    get_running_loop = getattr(loaded("asyncio.events"), "_get_running_loop", None)
+    return None if get_running_loop is None or get_running_loop() is None else loaded("asyncio")
 
 
 async def sleep(seconds: float) -> None:

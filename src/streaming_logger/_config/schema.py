@@ -135,7 +135,12 @@ class Config:
         None, 0.001, 1e6, "a longer session keeps its beginning and its last part", null="no limit"
     )
     min_free_disk_mb: float | None = rules.number(
-        100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
+        100,
+        0,
+        1e9,
+        "emergency: with less free disk space (at most a tenth of the volume), or when a write fails because the disk "
+        "or a quota is full, the oldest completed files are deleted first",
+        null="never",
     )
     max_buffer_mb: float = rules.number(64, 0.001, 1e6, "bound on memory for unwritten text")
     max_open_files: int | None = rules.number(

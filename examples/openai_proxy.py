@@ -35,8 +35,8 @@ async def proxy(request: Request) -> Response:
     passed = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in HOP_BY_HOP]
     chunks = answer.aiter_raw()
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
-        chunks = logger.wrap(request.headers.get("x-session-id"), chunks)
-        passed.append((b"x-session-id", chunks.session_id.encode("latin-1", "replace")))
+        chunks = logger.wrap(None, chunks)  # an id that a client chose could be another client's
+        passed.append((b"x-session-id", chunks.session_id.encode()))
 
     async def stream():
         try:

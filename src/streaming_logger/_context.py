@@ -66,7 +66,7 @@ class Context:
         clock = clock or Clock()
         store = make_store(Directory(path, adopt=settings.config.adopt))
         events = EventLog(clock)
-        events.observers.add(LedgerLines(Ledger(store.directory)))
+        events.observers.add(LedgerLines(Ledger(store.directory, clock)))
         return cls(
             settings=settings,
             path=path,

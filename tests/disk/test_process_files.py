@@ -47,6 +47,7 @@ sys.stdin.read()
 """
 #: What a logger keeps in its directory.
 KEPT = {
+    "uploads",
     *("s.log", "s.timing", "settings.json", "ledger.jsonl", "sweep.lock", "archive.lock"),
     *("owners", "archived", PRIVATE),
 }

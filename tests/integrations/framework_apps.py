@@ -1,4 +1,7 @@
-"""Chat servers of the known frameworks, as small as they get: GET /chat/NAME-3 streams three server-sent events."""
+"""Chat servers of the known frameworks, as small as they get.
+
+GET /chat/NAME-3 streams three server-sent events, GET /default/NAME two words, with the framework's content type.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from streaming_logger.integrations import asgi, wsgi
 __all__ = ["ASGI", "WSGI", "aevents"]
 
 KIND = "text/event-stream"
-PATHS = ["/chat/{session_id}"]
+PATHS = ["/chat/{session_id}", "/default/{session_id}"]
+WORDS = (b"Hel", b"lo")
 
 
 def events(session_id: str) -> Iterator[bytes]:
@@ -43,12 +47,20 @@ async def aevents(session_id: str) -> AsyncIterator[bytes]:
         yield b'data: {"text": "%d;"}\n\n' % number
 
 
+async def awords() -> AsyncIterator[bytes]:
+    for word in WORDS:
+        yield word
+
+
 def starlette_app(logger: StreamingLogger) -> Any:
     async def chat(request: Request) -> StreamingResponse:
         return StreamingResponse(aevents(request.path_params["session_id"]), media_type=KIND)
 
+    async def default(request: Request) -> StreamingResponse:
+        return StreamingResponse(awords())
+
     return starlette.applications.Starlette(
-        routes=[Route("/chat/{session_id}", chat)],
+        routes=[Route("/chat/{session_id}", chat), Route("/default/{session_id}", default)],
         middleware=[Middleware(asgi.StreamLogMiddleware, logger=logger, paths=PATHS)],
     )
 
@@ -61,6 +73,10 @@ def fastapi_app(logger: StreamingLogger) -> Any:
     async def chat(session_id: str) -> StreamingResponse:
         return StreamingResponse(aevents(session_id), media_type=KIND)
 
+    @app.get("/default/{session_id}")
+    async def default(session_id: str) -> StreamingResponse:
+        return StreamingResponse(awords())
+
     return app
 
 
@@ -69,8 +85,10 @@ def plain_asgi_app(logger: StreamingLogger) -> Any:
         """Listens for the client's end while it streams, as the protocol asks."""
 
         async def stream() -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", KIND.encode())]})
-            async for event in aevents(scope["path"]):
+            is_default = scope["path"].startswith("/default/")
+            headers = [] if is_default else [(b"content-type", KIND.encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for event in awords() if is_default else aevents(scope["path"]):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body"})
 
@@ -92,13 +110,18 @@ def flask_app(logger: StreamingLogger) -> Any:
     def chat(session_id: str) -> flask.Response:
         return flask.Response(events(session_id), mimetype=KIND)
 
+    @app.get("/default/<session_id>")
+    def default(session_id: str) -> flask.Response:
+        return flask.Response(iter(WORDS))
+
     return app
 
 
 def plain_wsgi_app(logger: StreamingLogger) -> Any:
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Type", KIND)])
-        yield from events(environ["PATH_INFO"])
+        is_default = environ["PATH_INFO"].startswith("/default/")
+        start_response("200 OK", [] if is_default else [("Content-Type", KIND)])
+        yield from WORDS if is_default else events(environ["PATH_INFO"])
 
     return wsgi.StreamLogMiddleware(app, logger=logger, paths=PATHS)
 
@@ -115,7 +138,11 @@ def chat(request: Any, session_id: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(stream(session_id), content_type=KIND)
 
 
-urlpatterns = [path("chat/<session_id>", chat)]
+def default(request: Any, session_id: str) -> StreamingHttpResponse:
+    return StreamingHttpResponse(awords() if hasattr(request, "scope") else iter(WORDS))
+
+
+urlpatterns = [path("chat/<session_id>", chat), path("default/<session_id>", default)]
 
 
 def django_asgi_app(logger: StreamingLogger) -> Any:

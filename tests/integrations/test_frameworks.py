@@ -97,6 +97,24 @@ def test_streams_of_a_framework(manual: Callable[..., ManualLogger], serve: Any,
     assert logger.stats().sessions_completed == 2
 
 
+@pytest.mark.parametrize(
+    ("serve", "make_app"),
+    [
+        *(pytest.param(asgi_server, make, id=f"asgi-{name}") for name, make in ASGI.items()),
+        *(pytest.param(wsgi_server, make, id=f"wsgi-{name}") for name, make in WSGI.items()),
+    ],
+)
+def test_stream_with_a_frameworks_default_content_type(
+    manual: Callable[..., ManualLogger], serve: Any, make_app: Any
+) -> None:
+    """None, or text/html: nobody has said what the body is, and it is logged."""
+    logger = manual()
+    with serve(make_app(logger)) as port:
+        assert Client(port, "/default/s").read() == b"Hello"
+        wait_until(lambda: bool(logger.outcomes), "the session ends")
+    assert (logger.text, logger.outcomes) == ({"s": "Hello"}, {"s": "completed"})
+
+
 @pytest.mark.parametrize("make_app", ASGI.values(), ids=ASGI)
 def test_server_that_stops_closes_the_logger(manual: Callable[..., ManualLogger], make_app: Any) -> None:
     """The lifespan passes through the framework, and comes to the logger: what is written is in the file."""
@@ -114,7 +132,7 @@ def test_compression_belongs_outside(
     logger = manual()
     app = starlette.applications.Starlette(routes=[starlette.routing.Route("/chat/{session_id}", ndjson)])
     both: list[tuple[Any, dict[str, Any]]] = [
-        (StreamLogMiddleware, {"logger": logger, "paths": ["*"]}),
+        (StreamLogMiddleware, {"logger": logger, "paths": ["*"], "session_id": "{session_id}"}),
         (GZipMiddleware, {"minimum_size": 1}),
     ]
     for middleware, options in both if is_outside else reversed(both):  # the last one added is the outermost
@@ -164,3 +182,31 @@ def test_client_that_leaves_behind_starlettes_own_middleware(
         leave(port)
         wait_until(lambda: len(logger.outcomes) == 2, "both sessions end")
     assert sorted(logger.outcomes.values()) == ["closed", "completed"]
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_generator_that_raises_behind_starlettes_own_middleware(
+    manual: Callable[..., ManualLogger], layers: int
+) -> None:
+    """`BaseHTTPMiddleware` ends the body of an app that raised as if it were whole: it is an error all the same."""
+    logger = manual()
+    app = fastapi.FastAPI()
+
+    @app.get("/chat/{session_id}")
+    async def chat(session_id: str) -> StreamingResponse:
+        async def stream() -> AsyncIterator[bytes]:
+            yield b"Hello"
+            raise RuntimeError("the model died")
+
+        return StreamingResponse(stream(), media_type="text/plain")
+
+    async def hand_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    for _ in range(layers):
+        app.add_middleware(BaseHTTPMiddleware, dispatch=hand_on)
+    app.add_middleware(StreamLogMiddleware, logger=logger, paths=["/chat/{session_id}"])
+    with asgi_server(app) as port:
+        stay(port, "broken")
+        wait_until(lambda: bool(logger.outcomes), "the session ends")
+    assert (logger.text, logger.outcomes) == ({"broken": "Hello"}, {"broken": "error"})

@@ -85,18 +85,72 @@ def test_events_cut_anywhere_are_read(manual: Callable[..., ManualLogger]) -> No
 
 
 def test_end_of_the_body_completes_before_the_app_returns(manual: Callable[..., ManualLogger]) -> None:
-    """Background tasks of the app come after the end of the stream."""
+    """Background tasks of the app come after the end of the stream: what they raise is not the stream's."""
     logger = manual()
-    seen: list[dict[str, str]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await sends(START, part("a"), END)(scope, receive, send)
-        seen.append(logger.outcomes)
         assert (await receive())["type"] == "http.disconnect"
+        while not logger.outcomes:
+            await asyncio.sleep(0.01)
+        raise ZeroDivisionError
 
-    run(logger, app)
-    assert seen == [{"s": "completed"}]
+    with pytest.raises(ZeroDivisionError):
+        run(logger, app)
+    assert logger.outcomes == {"s": "completed"}
     assert logger.stats().sessions_completed == 1
+
+
+def test_app_that_raises_right_after_the_end_of_the_body_is_an_error(manual: Callable[..., ManualLogger]) -> None:
+    """As an app does whose fault a middleware inside has hidden behind an end; a cancellation is no such fault."""
+    for error, outcome in ((ZeroDivisionError(), "error"), (asyncio.CancelledError(), "completed")):
+        logger = manual()
+
+        async def app(scope: Any, receive: Any, send: Any, error: BaseException = error) -> None:
+            await sends(START, part("a"), END)(scope, receive, send)
+            raise error
+
+        with pytest.raises(type(error)):
+            run(logger, app)
+        assert logger.outcomes == {"s": outcome}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "completed"), (201, "completed"), (400, "error"), (503, "error")]
+)
+def test_status_of_an_error_is_the_outcome(manual: Callable[..., ManualLogger], status: int, outcome: str) -> None:
+    """What the model server streams with it is in the file."""
+    logger = manual()
+    run(logger, sends({**START, "status": status}, part("a"), END))
+    assert (logger.text, logger.outcomes) == ({"s": "a"}, {"s": outcome})
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+def test_file_that_the_server_sends(
+    manual: Callable[..., ManualLogger], caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Its text does not come by here, which the log says; the response is complete."""
+    logger = manual()
+    run(logger, sends(START, {"type": kind}))
+    assert logger.outcomes == {"s": "completed"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "a response of '/chat/s' is not logged: it is a file that the server sends (reported once)"
+    ]
+
+
+def test_websocket_is_not_logged(manual: Callable[..., ManualLogger], caplog: pytest.LogCaptureFixture) -> None:
+    """The app gets it as it came; the log says once that its text is missing."""
+    seen: list[Any] = []
+
+    async def app(*arguments: Any) -> None:
+        seen.extend(arguments)
+
+    logger = manual()
+    exchange = Exchange()
+    exchange.scope["type"] = "websocket"
+    run(logger, app, exchange)
+    assert seen == [exchange.scope, exchange.receive, exchange.send]
+    assert ["it is a websocket" in record.getMessage() for record in caplog.records] == [True]
 
 
 async def fails(scope: Any, receive: Any, send: Any) -> None:
@@ -105,8 +159,12 @@ async def fails(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
+    """As a server does that cancels its task when the client is gone, or at its shutdown."""
     await sends(START, part("a"))(scope, receive, send)
-    raise asyncio.CancelledError
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(60)
 
 
 async def returns_early(scope: Any, receive: Any, send: Any) -> None:
@@ -135,8 +193,8 @@ async def hears_and_is_cancelled(scope: Any, receive: Any, send: Any) -> None:
     ("app", "outcome", "error"),
     [
         (fails, "error", ZeroDivisionError),
-        (is_cancelled, "cancelled", asyncio.CancelledError),
-        (returns_early, "closed", None),
+        (is_cancelled, "closed", asyncio.CancelledError),
+        (returns_early, "error", None),
         (hears_and_returns, "closed", None),
         (hears_and_ends, "closed", None),
         (hears_and_is_cancelled, "closed", asyncio.CancelledError),
@@ -177,22 +235,27 @@ def test_send_that_fails_is_a_client_that_is_gone(manual: Callable[..., ManualLo
 def test_app_that_goes_on_after_its_end_is_logged(manual: Callable[..., ManualLogger]) -> None:
     """Django's view outlives its task, which servers cancel at their shutdown: clients still get its text."""
     logger = manual()
-    views: list[asyncio.Task[None]] = []
+    views: list[Awaitable[None]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await send(part("Hello"))
-        views.append(asyncio.ensure_future(send(part(" again"))))
-        raise asyncio.CancelledError
+        views.append(send(part(" again")))
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
 
     async def serve() -> None:
+        middleware = StreamLogMiddleware(app, logger, paths=["*"], session_id=lambda scope: "s")
+        task = asyncio.ensure_future(Exchange().of(middleware))
         with pytest.raises(asyncio.CancelledError):
-            await Exchange().of(StreamLogMiddleware(app, logger, paths=["*"], session_id=lambda scope: "s"))
+            await task
         await views[0]
 
     asyncio.run(serve())
     assert logger.text == {"s": "Hello again"}
-    assert logger.outcomes == {"s": "closed"}  # of the turn that the text after the end began
+    assert logger.outcomes == {"s": "closed"}
 
 
 def test_text_that_cannot_be_told_breaks_nothing(manual: Callable[..., ManualLogger]) -> None:
@@ -213,7 +276,8 @@ def test_unselected_responses_pass_as_they_are(manual: Callable[..., ManualLogge
     """Another path, another content type, a length: the same messages, nothing logged, no header added."""
     logger = manual()
     whole = {**START, "headers": [*START["headers"], (b"content-length", b"1")]}
-    for path, start in (("/other", START), ("/chat/s", whole), ("/chat/s", {**START, "headers": []})):
+    picture = {**START, "headers": [(b"content-type", b"image/png")]}
+    for path, start in (("/other", START), ("/chat/s", whole), ("/chat/s", picture)):
         exchange = run(logger, sends(start, part("a"), END), Exchange(path))
         assert exchange.got[0] is start
     assert logger.text == {}
@@ -243,21 +307,33 @@ def test_made_session_id_is_a_header_of_the_response(manual: Callable[..., Manua
 
 
 @pytest.mark.parametrize(
-    ("exchange", "session_id"),
+    ("source", "exchange", "session_id"),
     [
-        (Exchange("/chat", ((b"x-session-id", b"asked"),)), "asked"),
-        (Exchange("/chat", path_params={"session_id": "routed"}), "routed"),
-        (Exchange("/api/chat", ((b"x-session-id", b"mounted"),), root_path="/api"), "mounted"),
-        (Exchange("/chat", ((b"x-session-id", b"proxied"),), root_path="/api"), "proxied"),
-        (Exchange("/chat", ((b"x-session-id", b"../../etc/passwd"),)), "../../etc/passwd"),
+        ("x-session-id", Exchange("/chat", ((b"x-session-id", b"asked"),)), "asked"),
+        ("{session_id}", Exchange("/chat", path_params={"session_id": "routed"}), "routed"),
+        ("x-session-id", Exchange("/api/chat", ((b"x-session-id", b"mounted"),), root_path="/api"), "mounted"),
+        ("x-session-id", Exchange("/chat", ((b"x-session-id", b"proxied"),), root_path="/api"), "proxied"),
+        ("x-session-id", Exchange("/chat", ((b"x-session-id", b"../../etc/passwd"),)), "../../etc/passwd"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_session_id_of_a_request(manual: Callable[..., ManualLogger], exchange: Exchange, session_id: str) -> None:
+def test_session_id_of_a_request(
+    manual: Callable[..., ManualLogger], source: str, exchange: Exchange, session_id: str
+) -> None:
     """By header, by the router's path parameters, below a mount; a hostile one is a name like others."""
     logger = manual()
-    run(logger, sends(START, part("a"), END), exchange, paths=["/chat"])
+    run(logger, sends(START, part("a"), END), exchange, paths=["/chat"], session_id=source)
     assert logger.text == {session_id: "a"}
+
+
+def test_client_cannot_write_into_the_session_of_another(manual: Callable[..., ManualLogger]) -> None:
+    """Nor end it: by default its headers name nothing."""
+    logger = manual()
+    logger.write("victim", "text")
+    run(logger, sends(START, part("a"), END), Exchange("/chat", ((b"x-session-id", b"victim"),)), paths=["/chat"])
+    assert logger.text["victim"] == "text"
+    assert "victim" not in logger.outcomes
+    assert len(logger.text) == 2
 
 
 def test_headers_as_str_break_nothing(manual: Callable[..., ManualLogger]) -> None:
@@ -305,3 +381,14 @@ def test_lifespan_closes_the_logger(manual: Callable[..., ManualLogger]) -> None
     run(logger, app, exchange)
     assert [message["type"] for message in exchange.got] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert (logger.base_dir / "s.log").read_text() == "text"
+
+
+def test_streamed_json_array_is_read(manual: Callable[..., ManualLogger]) -> None:
+    """Gemini's REST API streams one array of chunks as application/json."""
+    logger = manual()
+    chunks = [b'{"candidates": [{"content": {"parts": [{"text": "%s"}]}}]}' % text for text in (b"Hel", b"lo")]
+    bodies = [b"[" + chunks[0] + b"\n,\r\n", chunks[1], b"\n]"]
+    parts = [{"type": "http.response.body", "body": body, "more_body": True} for body in bodies]
+    start = {**START, "headers": [(b"content-type", b"application/json; charset=UTF-8")]}
+    run(logger, sends(start, *parts, END))
+    assert logger.text == {"s": "Hello"}

@@ -207,12 +207,51 @@ def test_unselected_bodies_are_the_apps_own(manual: Callable[..., ManualLogger])
     assert logger.outcomes == {}
 
 
-def test_file_is_the_servers_to_send(manual: Callable[..., ManualLogger]) -> None:
-    """A `wsgi.file_wrapper` passes untouched, whatever its content type."""
+def test_file_is_the_servers_to_send(manual: Callable[..., ManualLogger], caplog: pytest.LogCaptureFixture) -> None:
+    """A `wsgi.file_wrapper` passes untouched, whatever its content type; the log says that its text is missing."""
     file = FileWrapper(io.BytesIO(b"x"))
     server = Server(manual(), answers(file))
     server.environ["wsgi.file_wrapper"] = FileWrapper
     assert server.body() is file
+    assert server.body() is file
+    assert [record.getMessage() for record in caplog.records] == [
+        "a response of '/chat/s' is not logged: it is a file that the server sends (reported once)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "chunks", "text"),
+    [
+        (None, [b"Hel", b"lo"], "Hello"),
+        ("text/html; charset=utf-8", [b"Hel", b"lo"], "Hello"),
+        ("text/plain", [b"data: x\n", b"id: 7\n"], "data: x\nid: 7\n"),
+        ("text/event-stream", [b'data: {"text": "Hello"}\n\n'], "Hello"),
+        ("application/jsonlines", [b'{"text": "Hel"}\n{"text"', b': "lo"}\n'], "Hello"),
+    ],
+)
+def test_body_is_read_as_its_content_type_says(
+    manual: Callable[..., ManualLogger], content_type: str | None, chunks: list[bytes], text: str
+) -> None:
+    """A default one, as Flask's and Django's streaming responses have, says nothing and excludes nothing."""
+    logger = manual()
+    body = Server(logger, answers(Body(chunks), [("Content-Type", content_type)] if content_type else [])).body()
+    assert list(body) == chunks
+    body.close()
+    assert (logger.text, logger.outcomes) == ({"s": text}, {"s": "completed"})
+
+
+def test_status_of_an_error_is_the_outcome(manual: Callable[..., ManualLogger]) -> None:
+    """What is streamed with it is in the file."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("503 Service Unavailable", STREAM)
+        return Body([event("a")])
+
+    logger = manual()
+    body = Server(logger, app).body()
+    assert list(body) == [event("a")]
+    body.close()
+    assert (logger.text, logger.outcomes) == ({"s": "a"}, {"s": "error"})
 
 
 def test_length_of_a_body_is_kept(manual: Callable[..., ManualLogger]) -> None:
@@ -226,7 +265,7 @@ def test_length_of_a_body_is_kept(manual: Callable[..., ManualLogger]) -> None:
 
 
 def test_session_id_of_a_request(manual: Callable[..., ManualLogger]) -> None:
-    """By header, by a path in UTF-8, by a function of the environ; a made one is a header of the response."""
+    """By a header that is named, by a path in UTF-8, by a function of the environ; else it is made and told."""
     logger = manual()
 
     def serve(**options: Any) -> list[tuple[str, str]]:
@@ -239,10 +278,11 @@ def test_session_id_of_a_request(manual: Callable[..., ManualLogger]) -> None:
         body.close()
         return server.headers
 
-    assert serve(paths=["/chat"], environ={"HTTP_X_SESSION_ID": "asked"}) is STREAM
+    by_header = {"HTTP_X_SESSION_ID": "asked"}
+    assert serve(paths=["/chat"], environ=by_header, session_id="x-session-id") is STREAM
     assert serve(path="/chat/grüße".encode().decode("latin-1")) is STREAM
     assert serve(paths=["*"], session_id=lambda environ: environ["REMOTE_USER"], environ={"REMOTE_USER": "ann"})
-    (made,) = serve(paths=["/chat"])[1:]
+    (made,) = serve(paths=["/chat"], environ={"HTTP_X_SESSION_ID": "of another client"})[1:]
     assert made[0] == "x-session-id"
     assert logger.text == dict.fromkeys(["asked", "grüße", "ann", made[1]], "a")
 

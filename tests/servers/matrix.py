@@ -20,13 +20,11 @@ DJANGO_WSGI = "servers.apps.django_app:wsgi"
 class Served(NamedTuple):
     """A server with an app.
 
-    left: the outcomes by a client that goes, of `wrap` and of the middleware.
     short, long: what becomes, at SIGTERM, of a stream that ends within the server's grace, and of a longer one:
     an outcome, "released", or "orphaned" where the process is killed.
     """
 
     command: list[str]
-    left: tuple[set[str], set[str]]
     short: set[str]
     long: set[str]
     is_quick: bool = False
@@ -49,53 +47,45 @@ def _granian(words: str, app: str) -> list[str]:
 
 
 _UVICORN = f"uvicorn --port PORT --log-level critical --timeout-graceful-shutdown {GRACE}"
-#: A task is cancelled wherever it is: in the stream, or while it sends, and then the stream is closed.
-_ASGI = ({"cancelled", "closed"}, {"closed"})
-_WSGI = ({"closed"}, {"closed"})
-_COMPLETED, _CANCELLED, _ORPHANED = {"completed"}, {"cancelled"}, {"orphaned"}
+_COMPLETED, _CLOSED, _ORPHANED = {"completed"}, {"closed"}, {"orphaned"}
 #: Django leaves its view's task to itself when its own is cancelled: the stream goes on until the process ends.
-_STOPPED = {"cancelled", "released"}
+_STOPPED = {"closed", "released"}
 #: The signal's default handler: no grace at all, but a short stream may have ended before.
 _KILLED = {"completed", "orphaned"}
 
 SERVERS = {
-    "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _ASGI, _COMPLETED, _CANCELLED, is_quick=True),
-    "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _ASGI, _COMPLETED, _CANCELLED),
-    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _ASGI, _COMPLETED, _STOPPED),
+    "uvicorn-fastapi": Served(_module(_UVICORN, FASTAPI), _COMPLETED, _CLOSED, is_quick=True),
+    "uvicorn-2-workers-fastapi": Served(_module(f"{_UVICORN} --workers 2", FASTAPI), _COMPLETED, _CLOSED),
+    "uvicorn-django": Served(_module(_UVICORN, DJANGO_ASGI), _COMPLETED, _STOPPED),
     "hypercorn-fastapi": Served(
-        _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _ASGI, _COMPLETED, _CANCELLED
+        _module(f"hypercorn --bind 127.0.0.1:PORT --graceful-timeout {GRACE}", FASTAPI), _COMPLETED, _CLOSED
     ),
-    "granian-fastapi": Served(_granian("--interface asgi", FASTAPI), _ASGI, _COMPLETED, _ORPHANED),
-    "granian-flask": Served(
-        _granian("--interface wsgi --blocking-threads 50", FLASK), _WSGI, _COMPLETED, _ORPHANED, slots=50
-    ),
-    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _ASGI, _STOPPED | _COMPLETED, _STOPPED),
+    "granian-fastapi": Served(_granian("--interface asgi", FASTAPI), _COMPLETED, _ORPHANED),
+    "granian-flask": Served(_granian("--interface wsgi --blocking-threads 50", FLASK), _COMPLETED, _ORPHANED, slots=50),
+    "daphne-django": Served(_module("daphne -p PORT -v 0", DJANGO_ASGI), _STOPPED | _COMPLETED, _STOPPED),
     "gunicorn-uvicorn-fastapi": Served(
-        _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _ASGI, _COMPLETED, _ORPHANED
+        _gunicorn("-k uvicorn.workers.UvicornWorker -w 2", FASTAPI), _COMPLETED, _ORPHANED
     ),
-    # This worker swallows what is sent to a client that is gone, then cancels the task.
     "gunicorn-asgi-fastapi": Served(
         _gunicorn("-k asgi -w 2 --preload --asgi-disconnect-grace-period 1", FASTAPI),
-        ({"cancelled", "closed"}, {"cancelled"}),
         _COMPLETED,
         _ORPHANED,
     ),
-    "gunicorn-sync-flask": Served(_gunicorn("-k sync -w 6", FLASK), _WSGI, _COMPLETED, _ORPHANED, slots=6),
+    "gunicorn-sync-flask": Served(_gunicorn("-k sync -w 6", FLASK), _COMPLETED, _ORPHANED, slots=6),
     "gunicorn-gthread-flask": Served(
         _gunicorn("-k gthread -w 2 --threads 50 --preload", FLASK),
-        _WSGI,
         _COMPLETED,
         _ORPHANED,
         is_quick=True,
         slots=100,
     ),
     "gunicorn-gthread-django": Served(
-        _gunicorn("-k gthread -w 2 --threads 50", DJANGO_WSGI), _WSGI, _COMPLETED, _ORPHANED, slots=100
+        _gunicorn("-k gthread -w 2 --threads 50", DJANGO_WSGI), _COMPLETED, _ORPHANED, slots=100
     ),
-    "gunicorn-gevent-flask": Served(_gunicorn("-k gevent -w 2", FLASK), _WSGI, _COMPLETED, _ORPHANED, is_quick=True),
-    "gunicorn-gevent-preload-flask": Served(_gunicorn("-k gevent -w 2 --preload", FLASK), _WSGI, _COMPLETED, _ORPHANED),
-    "flask-dev": Served(["-m", "flask", "--app", FLASK, "run", "--port", "PORT"], _WSGI, _KILLED, _ORPHANED),
+    "gunicorn-gevent-flask": Served(_gunicorn("-k gevent -w 2", FLASK), _COMPLETED, _ORPHANED, is_quick=True),
+    "gunicorn-gevent-preload-flask": Served(_gunicorn("-k gevent -w 2 --preload", FLASK), _COMPLETED, _ORPHANED),
+    "flask-dev": Served(["-m", "flask", "--app", FLASK, "run", "--port", "PORT"], _KILLED, _ORPHANED),
     "waitress-flask": Served(
-        _module("waitress --listen=127.0.0.1:PORT --threads 50", FLASK), _WSGI, _KILLED, _ORPHANED, slots=50
+        _module("waitress --listen=127.0.0.1:PORT --threads 50", FLASK), _KILLED, _ORPHANED, slots=50
     ),
 }

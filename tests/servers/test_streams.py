@@ -97,15 +97,13 @@ def test_stream_that_fails(running: Running, model: str, options: str) -> None:
 
 
 def test_client_that_leaves(running: Running) -> None:
-    """Ends the stream: "closed" where the server closes it, "cancelled" where it cancels the app's task."""
-    served, server = running
+    """Ends the stream: "closed", whichever way the logger is attached, and however the server ends the stream."""
+    server = running.server
     with clients(server, "left", "poem+speed=1") as asked:
         for session_id, client in asked.items():
             client.read(enough(session_id))
             client.reset()
-        *wrapped, middleware = server.outcomes(*asked).values()
-        assert set(wrapped) <= served.left[0]
-        assert middleware in served.left[1]
+        assert set(server.outcomes(*asked).values()) == {"closed"}
         check_parts(server, asked, "poem")
     assert all(len(server.text(session_id)) < len(spoken("poem")) for session_id in asked)
 

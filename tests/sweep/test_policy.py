@@ -73,6 +73,25 @@ def test_an_emergency_makes_room_with_slack(
     assert shortfall(Config(**settings), size, free) == needed  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("least", "free", "volume", "deletable", "needed"),
+    [
+        (100, 20 * MB, 64 * MB, 1e9, 0),
+        (100, 6 * MB, 64 * MB, 1e9, 1_040_000),
+        (100, 6 * MB, 64 * MB, 400_000, 1_040_000),
+        (100, 6 * MB, 64 * MB, 399_999, 0),
+        (100, 60 * MB, 10**12, 1e9, 50 * MB),
+        (1, 2 * MB, 64 * MB, 1e9, 0),
+        (None, 0, 64 * MB, 1e9, 0),
+    ],
+)
+def test_low_disk_space_is_bounded_by_the_volume_and_by_what_helps(
+    least: float | None, free: int, volume: int, deletable: float, needed: int
+) -> None:
+    """At most a tenth of the volume is kept free; nothing goes where all that could go is not enough."""
+    assert shortfall(Config(min_free_disk_mb=least), 0, free, volume, deletable) == needed
+
+
 @given(st.floats(0.001, 1e6), st.integers(0, 10**12))
 def test_after_an_emergency_there_is_none(limit: float, size: int) -> None:
     """What is left after it is below the limit."""

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from streaming_logger._archive.bucket import Bucket
 
@@ -33,16 +33,27 @@ class Digest:
 
 
 def put_file(
-    bucket: Bucket, key: str, fd: int, size: int, compress: str, attributes: Mapping[str, str] | None = None
+    bucket: Bucket,
+    key: str,
+    fd: int,
+    size: int,
+    compress: str,
+    attributes: Mapping[str, str] | None = None,
+    *,
+    progress: Callable[[], None] = lambda: None,
 ) -> int:
-    """Uploads a file's first `size` bytes; the size of the object. Raises `ArchiveError`, or the file's `OSError`."""
+    """Uploads a file's first `size` bytes; the size of the object. Raises `ArchiveError`, or the file's `OSError`.
+
+    `progress` is called after each part.
+    """
     if size > _WHOLE:
-        parts = _parts(fd, size)
+        parts = _followed(_parts(fd, size), progress)
         return bucket.put_parts(key, _compressed(parts) if compress == "gzip" else parts, attributes)
     data = b"".join(_parts(fd, size))
     if compress == "gzip":
         data = gzip.compress(data, mtime=0)  # the same text is the same object
     bucket.put(key, data, attributes)
+    progress()
     return len(data)
 
 
@@ -53,6 +64,12 @@ def _parts(fd: int, size: int) -> Iterator[bytes]:
         yield part
     if start < size:
         raise OSError(f"the file has only {start} of {size} bytes")  # its middle was cut out: it is tried again
+
+
+def _followed(parts: Iterator[bytes], progress: Callable[[], None]) -> Iterator[bytes]:
+    for part in parts:
+        yield part
+        progress()
 
 
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:

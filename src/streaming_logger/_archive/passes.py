@@ -6,18 +6,18 @@ comes later and later, with jitter, so that a fleet does not return all at once 
 
 from __future__ import annotations
 
-import os
 import random
 
 from streaming_logger._archive.bucket import ArchiveError, Bucket, ForkedError
 from streaming_logger._archive.uploader import Uploader
 from streaming_logger._base.sync import AutoResetEvent
 from streaming_logger._context import Context
-from streaming_logger._disk.directory import PRIVATE
 
 __all__ = ["Passes"]
 
 _LONGEST_PAUSE_SECONDS = 300.0
+#: Who may wait for as long as it takes looks again after this whether another process is done with its files.
+_OTHERS_SECONDS = 0.5
 
 
 class Passes:
@@ -32,8 +32,6 @@ class Passes:
         self._failures = 0
         self.failure: ArchiveError | OSError | None = None
         """Why the last pass failed."""
-        self.is_locked_out = False
-        """Whether another process uploads this directory."""
 
     def drain(self, seconds: float) -> None:
         """From now on no more passes than one that finds nothing new, and no upload begins after so many seconds."""
@@ -52,7 +50,9 @@ class Passes:
                 pause = float("inf")  # another thread would fare no better
             if self._drain_until is None:
                 self._woken.wait(pause)
-            is_last = was_draining and (self._failures > 0 or not self._has_deferred())
+            elif self._waits_for_others():
+                self._woken.wait(_OTHERS_SECONDS)
+            is_last = was_draining and (self._failures > 0 or not (self._has_deferred() or self._waits_for_others()))
         if self._uploader is not None:
             self._uploader.abandon()
 
@@ -63,17 +63,19 @@ class Passes:
     def _has_deferred(self) -> bool:
         return self._uploader is not None and self._uploader.has_deferred
 
+    def _waits_for_others(self) -> bool:
+        """Whether there is time to see what other processes upload, and to take it from those that are stuck."""
+        return self._drain_until == float("inf") and self._uploader is not None and self._uploader.has_left
+
     def run_once(self) -> float:
-        """One pass, unless another process is at it; seconds until the next one. Raises `ForkedError`."""
+        """One pass; seconds until the next one. Raises `ForkedError`."""
         context = self._context
-        fd = self.failure = None
+        self.failure = None
         try:
             uploader = self._uploader_now()
             if context.store.directory.is_stale():
                 context.store.directory.close()  # between passes nothing uses it
-            fd = self._lock()
-            self.is_locked_out = fd is None
-            if fd is None:
+            if not self._is_ours():
                 return context.settings.config.cleanup_interval_seconds
             uploader.run()
         except ForkedError:
@@ -87,9 +89,6 @@ class Passes:
             context.events.report("archive", "cannot archive to %s: %s", self._url, reason, subject="bucket")
             longest = min(_LONGEST_PAUSE_SECONDS, context.timeouts.upload_pause * 2**self._failures)
             return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
-        finally:
-            if fd is not None:
-                context.store.directory.close_file(fd)
         self._failures = 0
         context.events.clear("archive", "uploads to %s work again", self._url, subject="bucket")
         return context.timeouts.upload_pause
@@ -107,8 +106,8 @@ class Passes:
             )
         return self._uploader
 
-    def _lock(self) -> int | None:
-        """The descriptor with the lock; None while another process uploads, or in a directory that is not ours."""
+    def _is_ours(self) -> bool:
+        """Whether the directory is this library's own. Raises its `OSError`."""
         directory = self._context.store.directory
         directory.open()
         if not directory.managed:
@@ -118,14 +117,4 @@ class Passes:
                 directory.path,
                 subject="bucket",
             )
-            return None
-        fd = directory.open_file(f"{PRIVATE}/archive.lock", os.O_RDWR | os.O_CREAT)
-        try:
-            if directory.lock(fd):
-                return fd
-        except BaseException:
-            directory.close_file(fd)
-            raise
-        directory.close_file(fd)
-        self._context.events.clear("archive", "", subject="bucket")  # it is the other process's to report
-        return None
+        return directory.managed

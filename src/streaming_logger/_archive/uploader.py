@@ -1,8 +1,8 @@
 """One pass over the directory: uploads each completed file that is not in the archive yet.
 
 The directory is the queue: a file's mark says up to which state of it all is done. A file is claimed only for
-microseconds, before its upload and after it: a new turn's writer must never wait for the store. What was written
-meanwhile is found by the second look, and uploaded in the next pass.
+microseconds, before its upload: a new turn's writer must never wait for the store. What was written meanwhile is
+found by the second look, and uploaded in the next pass.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from streaming_logger._archive.bucket import ArchiveError, Bucket
 from streaming_logger._archive.history import History, last_loop, last_outcome
 from streaming_logger._archive.keys import Place, host_name_of, is_date, is_host_name
 from streaming_logger._archive.record import Record
+from streaming_logger._archive.turns import UploadTurns
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
@@ -28,19 +30,22 @@ from streaming_logger._disk.archived import Mark
 from streaming_logger._disk.names import SUFFIX, session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.statx import lstat
-from streaming_logger._disk.store import BusyError, Claim, DeleteResult, Entry, ForeignFileError
+from streaming_logger._disk.store import BusyError, Claim, ClaimedError, DeleteResult, Entry, ForeignFileError
 from streaming_logger._disk.timing import timing_name_of
+from streaming_logger._disk.turns import Turn
 from streaming_logger._sweep.policy import Policy
 
 __all__ = ["Uploader"]
 
 #: Files examined, and uploaded, before the next ones are looked at.
 _BATCH = 256
-#: Marks without a file are looked for in every so many passes.
+#: Marks without a file, and files without the mark that they had, are looked for in every so many passes.
 _TIDY_EVERY = 100
 #: What a session's end is noted later than its last text, at least so much.
 _GRAIN_SECONDS = 0.01
 
+#: A claim of another process is over after microseconds; a stuck one leaves the file to the sweep.
+_CLAIM_TRIES, _CLAIM_SECONDS = 5, 0.001
 _WELL = ("completed", "released")
 #: The outcome of a session whose process died without a crash journal.
 _ORPHANED = "orphaned"
@@ -60,8 +65,12 @@ class _Completed:
     lines: list[dict[str, Any]]
 
 
+class _OvertakenError(BusyError):
+    """This process was stuck over an upload, and the file has changed in the meantime."""
+
+
 class Uploader:
-    """The passes over one directory. One process runs one at a time: see `Archiver`."""
+    """The passes over one directory. A process runs one at a time: see `Archiver`."""
 
     def __init__(self, context: Context, bucket: Bucket, drain_until: Callable[[], float | None]) -> None:
         """`drain_until` is the monotonic time after which no upload begins; None while there is no hurry."""
@@ -70,6 +79,7 @@ class Uploader:
         # Held by the uploader's threads over what they do with the directory, never over a request.
         self._lock = allocate_lock()
         self._store = context.store
+        self._turns = UploadTurns(context)
         self._bucket = bucket
         self._history = History(context.store.directory)
         self._host = socket.gethostname()
@@ -88,17 +98,25 @@ class Uploader:
         """Whether the last pass left files to the next one because their end was not known."""
         return bool(self._deferred)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the last pass left files to other processes that were uploading them."""
+        return bool(self._turns.left)
+
     def abandon(self) -> None:
         """There are no more passes: what kept single files from being uploaded matters no more."""
         self._faults.abandon()
+        self._turns.abandon()
 
     def run(self) -> None:
         """One pass. Raises `ArchiveError` when the store refused something, or the directory's `OSError`."""
         self.uploaded = 0
+        self._turns.left.clear()
         self._refusals.clear()
         self._store.directory.open()
         self._history.refresh()
-        done, self._done = self._done, {}
+        is_tidying = self._passes % _TIDY_EVERY == 0
+        done, self._done = {} if is_tidying else self._done, {}
         seen: set[str] = set()
         with (
             contextlib.closing(Owners(self._store.directory)) as owners,
@@ -111,10 +129,12 @@ class Uploader:
                 if self._is_over():
                     return
         self._faults.end()
-        if self._passes % _TIDY_EVERY == 0:
+        if is_tidying:
             for name in self._store.marks.names() - seen:
                 self._store.marks.remove(name)
+            self._turns.remove_dead(seen)
         self._deferred &= seen
+        self._turns.end_pass(seen)
         self._passes += 1
         if self._refusals:
             raise self._refusals[0]
@@ -180,11 +200,17 @@ class Uploader:
             if completed is None:
                 return
             try:
-                mark = self._upload(completed) if self._is_wanted(completed) else Mark.of(completed.found)
-                with self._lock:
-                    self._settle(completed, mark, owners)
+                with self._turns.take(completed.name) as turn:
+                    if turn is not None and not self._is_archived(completed):
+                        mark = self._upload(completed, turn) if self._is_wanted(completed) else Mark.of(completed.found)
+                        with self._lock:
+                            self._settle(completed, mark, owners)
             finally:
                 self._store.directory.close_file(completed.fd)
+        except _OvertakenError:
+            self._take(entry, owners)
+        except ClaimedError:
+            self._turns.met_claim(entry.name)
         except (BusyError, FileNotFoundError, ForeignFileError):
             pass  # in use, gone, or no session's
         except ArchiveError as error:
@@ -193,6 +219,11 @@ class Uploader:
             self._failed(entry.name, error)
         except Exception as error:  # noqa: BLE001 - one file must not end the thread
             self._refusals.append(ArchiveError(f"{entry.name}: {error!r}"))
+
+    def _is_archived(self, completed: _Completed) -> bool:
+        """Whether another process has just done it."""
+        mark = self._store.marks.read(completed.name)
+        return mark is not None and mark.covers(completed.found)
 
     def _claimed(self, entry: Entry, owners: Owners) -> _Completed | None:
         """Looks at a completed file; None for one that is done with, or whose end is not known yet."""
@@ -230,8 +261,16 @@ class Uploader:
             return True
         return completed.outcome not in _WELL or last_loop(completed.lines) is not None
 
-    def _upload(self, completed: _Completed) -> Mark:
-        """All of its objects; the mark for this state."""
+    def _upload(self, completed: _Completed, turn: Turn) -> Mark:
+        """All of its objects; the mark for this state. Raises `_OvertakenError`."""
+
+        def progress() -> None:
+            turn.show_progress()
+            if turn.is_lost and not Mark.of(completed.found).covers(os.fstat(completed.fd)):
+                # Another process may have archived a later state, of which this has overwritten a part.
+                self._store.marks.remove(completed.name)
+                raise _OvertakenError(completed.name)
+
         name, size = completed.name, completed.found.st_size
         settings = self._context.settings.config.archive
         start = self._start(completed)
@@ -257,11 +296,15 @@ class Uploader:
             stored_bytes=0,
             events=completed.lines,
         )
-        stored = put_file(self._bucket, record.key, completed.fd, size, settings.compress, record.attributes())
-        timing_key = self._upload_timing(name, place, settings.compress)
+        stored = put_file(
+            self._bucket, record.key, completed.fd, size, settings.compress, record.attributes(), progress=progress
+        )
+        timing_key = self._upload_timing(name, place, settings.compress, progress)
         record = record.with_stored(stored, timing_key)
         self._bucket.put(place.record_key, record.to_json())
+        progress()
         self._bucket.put(place.index_key, b"")
+        progress()
         with self._lock:
             self.uploaded += 1
         self._context.counters.add(uploads=1, uploaded_bytes=stored)
@@ -278,7 +321,7 @@ class Uploader:
         )
         return Mark.of(completed.found, place.date, place.host)
 
-    def _upload_timing(self, name: str, place: Place, compress: str) -> str | None:
+    def _upload_timing(self, name: str, place: Place, compress: str, progress: Callable[[], None]) -> str | None:
         """The session's timing file, if there is one; its key."""
         try:
             fd = self._store.directory.open_file(timing_name_of(name), os.O_RDONLY)
@@ -286,7 +329,7 @@ class Uploader:
             return None
         try:
             key = place.timing_key(compress)
-            put_file(self._bucket, key, fd, os.fstat(fd).st_size, compress)
+            put_file(self._bucket, key, fd, os.fstat(fd).st_size, compress, progress=progress)
             return key
         finally:
             self._store.directory.close_file(fd)
@@ -294,13 +337,17 @@ class Uploader:
     def _settle(self, completed: _Completed, mark: Mark, owners: Owners) -> None:
         """Marks what is done with, unless it was written to meanwhile; deletes it where that is the rule."""
         name = completed.name
-        with self._store.claim(name, owners) as claim:
-            if not mark.covers(claim.found):
-                return  # a new turn: the next pass uploads it
-            self._store.marks.write(name, mark)
+        # Without a claim: the mark is of one state of the file, whatever is written to it now.
+        if not mark.covers(self._store.directory.stat(name)):
+            return  # a new turn: the next pass uploads it
+        self._store.marks.write(name, mark)
         if not mark.date or not self._context.settings.config.archive.delete_after_upload:
             return
-        how, size = self._store.delete_if(name, lambda claim: mark.covers(claim.found), owners)
+        for _ in range(_CLAIM_TRIES):
+            how, size = self._store.delete_if(name, lambda claim: mark.covers(claim.found), owners)
+            if how is not DeleteResult.CLAIMED:
+                break
+            time.sleep(_CLAIM_SECONDS)
         if how is DeleteResult.DELETED:
             self._context.counters.deleted("archived", 1, size)
             self._context.events.emit(

@@ -69,14 +69,11 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
 
 def _is_task_cancelled() -> bool:
     """Whether it is this very task that is being cancelled, and not what it waits for."""
-    asyncio = loaded("asyncio")
-    if asyncio is None:
-        return False
+    current_task = getattr(loaded("asyncio"), "current_task", None)
     try:
-        task = asyncio.current_task()
+        return current_task is not None and (task := current_task()) is not None and task.cancelling() > 0
     except RuntimeError:  # no loop runs here
         return False
-    return task is not None and task.cancelling() > 0
 
 
 class StreamingLoggerError(Exception):

@@ -9,17 +9,16 @@ All locks of the library, in the order in which they are taken:
 | items | `_stream_log.py` | who reads a stream, or the worker, for microseconds, while text is held | what is held |
 | guard | `_memory/table.py` | nobody under the GIL; without one, each step | sessions, end queue, byte counts |
 | guard | `_base/stats.py` | the same | counters |
-| sweep lock | `_sweep/sweeper.py` | one process that sweeps (flock) | the scan plan; that one process sweeps |
-| archive lock | `_archive/passes.py` | one process that uploads (flock) | that one process uploads |
+| turn | `_disk/turns.py` | who sweeps, uploads a file, rotates the ledger (flock) | nothing: saves work |
 | claiming | `_archive/uploader.py` | the uploader's threads, never over a request | the pass, its claims |
 | session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
 | owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
 | temporary file | `_disk/process_files.py` | its process until it is renamed (flock) | the file, against removal |
 | crash journal | `_disk/recovery.py` | its process for life; who recovers it (flock) | that one recovers it |
-| ledger file | `_disk/ledger.py` | who renames it at its limit (flock) | its rotation |
 
 A caller never waits for a lock that the worker holds over I/O: it waits for an event, for a
-bounded time. A file's lock is tried, never waited for.
+bounded time. A file's lock is tried, never waited for. A stopped process keeps what it holds: a turn is taken
+from it after 15 s; the others guard text, so `health()` and `doctor` name the process.
 
 gevent and eventlet replace `_thread`'s functions by their own. The worker must stay a
 real thread all the same: as a greenlet it would stop all others while the disk is slow,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from streaming_logger._base.errors import ConfigError, Problem
 from streaming_logger._config import rules
-from streaming_logger._config.misplaced import loose_settings, similar_sections
+from streaming_logger._config.misplaced import misplaced
 from streaming_logger._disk.regular import IrregularFileError, read_regular
 
 __all__ = [
@@ -137,7 +137,12 @@ class Config:
         None, 0.001, 1e6, "a longer session keeps its beginning and its last part", null="no limit"
     )
     min_free_disk_mb: float | None = rules.number(
-        100, 0, 1e9, "emergency: with less free disk space the oldest completed files are deleted first", null="never"
+        100,
+        0,
+        1e9,
+        "emergency: with less free disk space (at most a tenth of the volume), or when a write fails because the disk "
+        "or a quota is full, the oldest completed files are deleted first",
+        null="never",
     )
     max_buffer_mb: float = rules.number(64, 0.001, 1e6, "bound on memory for unwritten text")
     max_open_files: int | None = rules.number(
@@ -293,24 +298,15 @@ def parse(document: object, *, environ: Mapping[str, str] | None = None, source:
         else:
             problems.append(Problem(SECTION, "must be an object with settings", section))
     else:
-        _refuse_misplaced(document, problems)
+        meant, given = misplaced(document, SECTION, _FIELDS)
+        problems += meant
+        _collect({key: (key, value) for key, value in flattened(given).items()}, values, problems)
     _collect(overrides, values, problems)
     if problems:
         raise ConfigError(problems, source=source)
     if section is None and not overrides:
         return WITHOUT_SECTION
     return _made(values)
-
-
-def _refuse_misplaced(document: Mapping[Any, Any], problems: list[Problem]) -> None:
-    """Adds what stands in a document without our section and was meant for it, and what is wrong with that."""
-    for key, value in similar_sections(document, SECTION, _FIELDS).items():
-        problems.append(Problem(str(key), "is not the name of the section", value, f"did you mean {SECTION!r}?"))
-        if isinstance(value, Mapping):
-            _collect({inner: (inner, of) for inner, of in flattened(value).items()}, {}, problems)
-    loose = loose_settings(flattened(document), _FIELDS)
-    problems += [Problem(str(key), f"belongs in section {SECTION}", value) for key, value in loose.items()]
-    _collect({key: (key, value) for key, value in loose.items()}, {}, problems)
 
 
 def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:

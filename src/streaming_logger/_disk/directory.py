@@ -18,8 +18,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._base.errors import DirectoryError
+from streaming_logger._disk.locks import UNSEEN, holder_of
 from streaming_logger._disk.names import SUFFIX
-from streaming_logger._disk.paths import is_directory, is_missing, is_symlink
+from streaming_logger._disk.paths import is_directory, is_symlink
+from streaming_logger._disk.private import (
+    keep_private,
+    make_levels,
+    make_private,
+    mend,
+    refuse_unsafe,
+    subdirectory_hint,
+)
 
 try:
     import fcntl
@@ -98,14 +107,14 @@ class Directory:
             new.close()
 
     def _examine(self) -> _Opened:
-        made = _make_levels(self.path)
+        made = make_levels(self.path)
         if not is_directory(self.path):
             raise DirectoryError(f"{self.path} is not a directory; move it away or set another `directory`")
         fd = self._descriptor()
         private = None
         try:
             found = os.stat(self.path if fd is None else fd)
-            _refuse_unsafe(self.path, found)
+            refuse_unsafe(self.path, found, hint=subdirectory_hint(self.path))
             managed = made or self._is_managed(fd)
             identity = (0, 0)
             if managed:
@@ -113,7 +122,7 @@ class Directory:
                 if fd is not None:
                     private = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=fd)
                     inside = os.stat(private)
-                    _refuse_unsafe(self.path / PRIVATE, inside)
+                    refuse_unsafe(self.path / PRIVATE, inside)
                     identity = (inside.st_dev, inside.st_ino)
         except BaseException:
             for descriptor in (fd, private):
@@ -213,29 +222,48 @@ class Directory:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
+    def volume_bytes(self) -> int | None:
+        """The size of the volume it is on; None where the system does not tell."""
+        if not hasattr(os, "statvfs"):
+            return None
+        found = os.statvfs(self.path)
+        return found.f_blocks * found.f_frsize or None
+
     # -- names in it -----------------------------------------------------------------
 
     def open_file(self, name: str, flags: int) -> int:
-        """A descriptor, 0600 where it is made new. To be closed with `close_file`."""
+        """A descriptor, to be closed with `close_file`. A file that is made, or that is ours, has mode 0600."""
         path, dir_fd = self._at(name)
         private = name.startswith(_INSIDE_PRIVATE)
         writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         if private and flags & os.O_CREAT and _RELATIVE and (self._opened is None or self._opened.private is None):
             raise FileNotFoundError(errno.ENOENT, f"{PRIVATE} is not open", name)
+        try:
+            fd = self._registered(path, flags, dir_fd)
+        except PermissionError:
+            # Whoever only looks, with `opened_readonly`, changes nothing.
+            if not self.generation or not mend(path, dir_fd):
+                raise
+            fd = self._registered(path, flags, dir_fd)
+        if flags & os.O_CREAT or (private and writing):
+            try:
+                found = os.fstat(fd)
+                if private and (not stat.S_ISREG(found.st_mode) or found.st_nlink > 1):
+                    raise OSError(errno.EPERM, "not a regular file, or one with hard links", name)
+                keep_private(fd, found)
+            except OSError:
+                self.close_file(fd)
+                raise
+        return fd
+
+    def _registered(self, path: str, flags: int, dir_fd: int | None) -> int:
+        """Opens a file and enters its descriptor."""
         self._unregistered += 1
         try:
             fd = os.open(path, flags | _COMMON, 0o600, dir_fd=dir_fd)
             self._files.add(fd)
         finally:
             self._unregistered -= 1
-        if private and writing:
-            try:
-                found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-                    raise OSError(errno.EPERM, "not a regular file, or one with hard links", name)
-            except OSError:
-                self.close_file(fd)
-                raise
         return fd
 
     def close_file(self, fd: int) -> None:
@@ -262,6 +290,13 @@ class Directory:
         except BlockingIOError:
             return False
         return True
+
+    def holder(self, name: str) -> str:
+        """Who holds the exclusive lock on a file, for a message."""
+        try:
+            return holder_of(self.stat(name))
+        except OSError:
+            return UNSEEN
 
     def stat(self, name: str) -> os.stat_result:
         path, dir_fd = self._at(name)
@@ -290,12 +325,13 @@ class Directory:
         what we write and delete in there elsewhere (faults.md: planted)."""
         if dir_fd is None:
             path = os.path.join(self.path, path)
-        if _make_private(path, dir_fd):
+        if make_private(path, dir_fd):
             return
+        mend(path, dir_fd)
         found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
             raise DirectoryError(f"{self.path / path} is not a directory of this logger's; move it away")
-        _refuse_unsafe(self.path / path, found)
+        refuse_unsafe(self.path / path, found)
 
     def names(self, subdirectory: str) -> set[str]:
         """The names inside a directory inside."""
@@ -337,41 +373,3 @@ class Directory:
         with os.scandir(self.path if fd is None else fd) as entries:
             names = {entry.name for entry in entries}
         return PRIVATE in names or not any(name.endswith(SUFFIX) for name in names)
-
-
-def _make_private(path: str | Path, dir_fd: int | None = None) -> bool:
-    """A directory that only its owner can enter, whatever the umask; one that exists stays as it is.
-
-    Says whether it was made here.
-    """
-    try:
-        os.mkdir(path, 0o700, dir_fd=dir_fd)
-    except FileExistsError:
-        return False
-    os.chmod(path, 0o700, dir_fd=dir_fd)  # umask 0777 would have left it 0000
-    return True
-
-
-def _make_levels(path: Path) -> bool:
-    """Makes each missing level, 0700; says whether the last one was made by us."""
-    missing = []
-    level = path
-    while is_missing(level):
-        missing.append(level)
-        level = level.parent
-    made = False
-    for level in reversed(missing):
-        made = _make_private(level)  # asked, not assumed: another process may have made it just now
-    return made
-
-
-def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
-    if not hasattr(os, "geteuid"):
-        return  # Windows has no such owner and mode bits
-    if found.st_uid != os.geteuid():
-        raise DirectoryError(
-            f"{path} belongs to user {found.st_uid}, not to {os.geteuid()} who runs this process; "
-            "its owner could replace the files: chown it or set another `directory`"
-        )
-    if stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
-        raise DirectoryError(f"{path} is world-writable: anyone could plant files in it; run: chmod o-w {path}")

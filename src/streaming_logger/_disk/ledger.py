@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from streaming_logger._base.clock import Clock
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.turns import Turns
 
 __all__ = ["Ledger", "LedgerTail"]
 
@@ -32,8 +34,9 @@ _encode = json.JSONEncoder(default=str).encode  # json.dumps would make an encod
 class Ledger:
     """The ledger of one directory; any number of processes may have it open."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, clock: Clock | None = None) -> None:
         self._directory = directory
+        self._turns = Turns(directory, clock or Clock())
         self._waiting: deque[str] = deque(maxlen=_MAX_WAITING)  # append is atomic
         # Who writes now, the worker or a caller that sweeps, so that lines stay in order. No lock: a
         # signal handler that interrupts a sweeping caller may wait for the worker.
@@ -88,11 +91,15 @@ class Ledger:
     def _rotate(self, fd: int) -> None:
         """At its limit the ledger becomes the predecessor."""
         found = os.fstat(fd)
-        # Under the lock and by identity: of two processes at the limit only one may rename.
-        if found.st_size > MAX_BYTES and self._directory.lock(fd):
+        if found.st_size <= MAX_BYTES or (turn := self._turns.take("ledger.lock")) is None:
+            return
+        try:
+            # In a turn and by identity: of two processes at the limit only one may rename.
             now = self._directory.stat(_NAME)
             if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
                 self._directory.rename(_NAME, _PREDECESSOR)
+        finally:
+            turn.close()
 
 
 class LedgerTail:

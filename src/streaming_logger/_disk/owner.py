@@ -8,6 +8,7 @@ as the process lives. A sweeper that holds a candidate's lock looks here last.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -82,7 +83,7 @@ class OwnerFile:
         try:
             text = "".join(f"+{name}\n" for name in self._names).encode()
             if os.write(fd, text) < len(text):
-                raise OSError("the disk did not take the owner file whole")
+                raise OSError(errno.ENOSPC, "the disk did not take the owner file whole")
         except BaseException:
             self._remove(fd, path)
             raise
@@ -100,7 +101,7 @@ class OwnerFile:
         data = line.encode()
         if os.write(self._fd, data) < len(data):
             os.write(self._fd, b"?\n")  # no file is called like that
-            raise OSError("the disk did not take a line of the owner file")
+            raise OSError(errno.ENOSPC, "the disk did not take a line of the owner file")
         self._lines += 1
 
 
@@ -152,7 +153,8 @@ class Owners:
         path = f"{_OWNERS}/{name}"
         fd = self._directory.open_file(path, os.O_RDWR)
         try:
-            if not self._directory.lock(fd):
+            # Shared: an owner holds its file exclusively, and others who only look do not count as one, even stopped.
+            if not self._directory.lock(fd, shared=True):
                 self._listed[name] = _Listed(fd)
             else:
                 self._directory.unlink(path)

@@ -23,11 +23,12 @@ from streaming_logger._base.errors import StreamingLoggerError
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import NO_LOCKS, Directory
+from streaming_logger._disk.locks import announce
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.timing import log_name_of, timing_name_of
 
-__all__ = ["BusyError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
+__all__ = ["BusyError", "ClaimedError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
 
 _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
@@ -35,7 +36,6 @@ _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
 #: How often an open is started over because a sweeper took the file in between.
 _ATTEMPTS = 8
-
 
 #: The extended attribute of a completed file whose session did not just complete.
 _OUTCOME = "user.streaming_logger.outcome"
@@ -46,6 +46,10 @@ Failed = Callable[[str, Exception], None]
 
 class BusyError(StreamingLoggerError):
     """The file is locked exclusively, usually by a sweeper for microseconds: retry shortly."""
+
+
+class ClaimedError(BusyError):
+    """It is claimed by another process: unless that one is stuck, for microseconds."""
 
 
 class ForeignFileError(StreamingLoggerError):
@@ -59,6 +63,7 @@ class Entry(NamedTuple):
     mtime: float
     size: int
     pinned: bool
+    inode: int = 0
 
 
 class _Named(NamedTuple):
@@ -102,6 +107,7 @@ class DeleteResult(Enum):
 
     DELETED = "deleted"
     IN_USE = "in use"
+    CLAIMED = "claimed by another process"
     NOT_DUE = "not due any more"
     GONE = "gone"
 
@@ -139,10 +145,9 @@ class Store:
                 if self.locks and not self._lock_shared(fd):
                     raise BusyError(name)
                 if self._leads_to(name, found.st_ino):
+                    announce(fd)
                     if found.st_size and self.outcome(fd) is not None:
                         os.removexattr(fd, _OUTCOME)  # a new turn has not failed yet
-                    if found.st_mode & 0o600 != 0o600:
-                        os.fchmod(fd, 0o600)  # umask 0777 made it 0000
                     return OpenFile(fd, found.st_ino, self.directory.generation)
             except BaseException:
                 self.directory.close_file(fd)
@@ -251,14 +256,14 @@ class Store:
 
         Takes the exclusive lock, then checks that the name still leads to the file, and that no live
         process in `owners` has parked it. Raises `FileNotFoundError` when it is gone, `BusyError`
-        while it is in use, `ForeignFileError` for what is not a session's file. Takes over and
-        closes `fd`, a descriptor of the file, if it is given.
+        while it is in use, `ClaimedError` while it is claimed elsewhere, `ForeignFileError` for
+        what is not a session's file. Takes over and closes `fd`, a descriptor of the file, if it is given.
         """
         if fd is None:
             fd = self.directory.open_file(name, os.O_RDWR)  # NFS locks exclusively only what could be written
         try:
             if self.locks and not self.directory.lock(fd):
-                raise BusyError(name)
+                raise BusyError(name) if self.directory.lock(fd, shared=True) else ClaimedError(name)
             found = os.fstat(fd)
             if found.st_nlink == 0 or not self._leads_to(name, found.st_ino):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -290,6 +295,8 @@ class Store:
                 self.directory.unlink(claim.name)
                 self._delete_companions(claim.name)
                 return DeleteResult.DELETED, claim.found.st_size
+        except ClaimedError:
+            return DeleteResult.CLAIMED, 0
         except BusyError:
             return DeleteResult.IN_USE, 0
         except FileNotFoundError:
@@ -374,7 +381,7 @@ def _examined(
                 continue
             mode = found.st_mode
             if stat.S_ISREG(mode) and found.st_nlink <= 1:
-                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0))
+                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0, found.st_ino))
         yield part
 
 

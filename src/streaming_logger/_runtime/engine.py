@@ -71,7 +71,7 @@ class Engine:
         self.sweeper = Sweeper(context)
         flush = Task("flush", self._flush, lambda: self.flusher.interval)
         flush.started = context.clock.monotonic()
-        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.settings.config.cleanup_interval_seconds)
+        self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.sweeper.interval)
         radar = Task("radar", self.radar.work, lambda: self.flusher.interval)
         self.streams = OpenStreams(context.clock, lambda: self.flusher.interval, self._keep_alive)
         streams = Task("streams", self.streams.tend, lambda: self.streams.interval)
@@ -359,6 +359,7 @@ class Engine:
     def _on_disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""
         if self.context.clock.monotonic() - self._sweep.started > _MIN_SWEEP_SECONDS:
+            self.sweeper.emergency.disk_is_full()
             self._sweep.run_now()
 
     def _run_on_worker(self, work: Callable[[], object]) -> bool:

@@ -22,7 +22,7 @@ class Crashes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._faults = context.events.rounds()
+        self.faults = context.events.rounds()
 
     def recover(self) -> Iterator[float]:
         """In slices: yields the seconds until the next one may begin. Whatever goes wrong is reported, never raised."""
@@ -57,7 +57,7 @@ class Crashes:
                 sizes[pid],
                 bytes=sizes[pid],
             )
-        self._faults.end()
+        self.faults.end()
         events.observers.batch()
 
     def _recovered(self) -> Iterator[Recovered]:
@@ -71,14 +71,10 @@ class Crashes:
         for _ in self.recover():
             pass
 
-    def abandon(self) -> None:
-        """Nothing is recovered any more for now."""
-        self._faults.abandon()
-
     def _failed(self, name: str, why: str) -> None:
         # By kind, not by name: there may be thousands.
         kind = "recovery of a session" if name.endswith(SUFFIX) else "recovery of a journal"
-        if self._faults.lasts(kind, name):
+        if self.faults.lasts(kind, name):
             return  # said; a journal that cannot be read stays so
         self._context.counters.add(sweep_errors=1)
-        self._faults.report(kind, "cannot recover %s: %s", name, why, subject=name)
+        self.faults.report(kind, "cannot recover %s: %s", name, why, subject=name)

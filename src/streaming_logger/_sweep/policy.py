@@ -9,10 +9,12 @@ from typing import NamedTuple
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.store import Entry
 
-__all__ = ["Policy", "oldest_first", "shortfall"]
+__all__ = ["Policy", "least_free_bytes", "oldest_first", "shortfall"]
 
 #: An emergency frees this share of its limit more than it must, so that not every sweep is one.
 _SLACK = 0.1
+#: At most this share of a volume is kept free.
+_VOLUME_SHARE = 0.1
 _MB = 1_000_000
 
 
@@ -59,18 +61,38 @@ class Policy(NamedTuple):
         return rule if limit is not None and age > limit else None
 
 
-def shortfall(config: Config, directory_bytes: int, free_bytes: int | None) -> int:
+def least_free_bytes(config: Config, volume_bytes: int | None) -> float:
+    """Free disk space below which completed files go before their time; 0 = never.
+
+    Of a volume that is not much larger than `min_free_disk_mb` only a share is kept free.
+
+    >>> least_free_bytes(Config(min_free_disk_mb=100), 64_000_000)
+    6400000.0
+    """
+    least = (config.min_free_disk_mb or 0.0) * _MB
+    return least if volume_bytes is None else min(least, _VOLUME_SHARE * volume_bytes)
+
+
+def shortfall(
+    config: Config,
+    directory_bytes: int,
+    free_bytes: int | None,
+    volume_bytes: int | None = None,
+    deletable_bytes: float = float("inf"),
+) -> int:
     """How many bytes of completed files must go, inside their window too; 0 without an emergency.
+
+    Low disk space is none where all that could go, `deletable_bytes`, is not enough to end it.
 
     >>> shortfall(Config(max_directory_mb=10), 12_000_000, None)
     3000000
     """
     needed = 0.0
-    limit, least = config.max_directory_mb, config.min_free_disk_mb
+    limit, least = config.max_directory_mb, least_free_bytes(config, volume_bytes)
     if limit is not None and directory_bytes > limit * _MB:
         needed = directory_bytes - limit * _MB * (1 - _SLACK)
-    if least is not None and free_bytes is not None and free_bytes < least * _MB:
-        needed = max(needed, least * _MB * (1 + _SLACK) - free_bytes)
+    if free_bytes is not None and free_bytes < least <= free_bytes + deletable_bytes:
+        needed = max(needed, least * (1 + _SLACK) - free_bytes)
     return int(needed)
 
 

@@ -25,8 +25,12 @@ from streaming_logger._write.timing import TimingFiles
 __all__ = ["Drain"]
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-#: The kinds of faults of a session's writes: its text waits in memory until the next one succeeds.
-_FAULTS = ("write", "quarantine")
+#: Faults that are reported beside those of the disk.
+_KINDS: dict[type[Exception], str] = {ForeignFileError: "quarantine", BusyError: "locked"}
+#: All kinds of faults of a session's writes: its text waits in memory until one succeeds.
+_FAULTS = ("write", *_KINDS.values())
+#: A file that was busy this often is claimed by a process that is stuck.
+_BUSY_ATTEMPTS = 8
 
 
 class Drain:
@@ -42,6 +46,7 @@ class Drain:
         self._timing = TimingFiles(context) if context.settings.config.record_timing else None
         self._cap = Cap(context, self.files)
         self._table = table
+        self._store = context.store
         self._counters = context.counters
         self._clock = context.clock
         self._events = context.events
@@ -167,9 +172,9 @@ class Drain:
         session.attempts += 1
         if isinstance(error, BusyError):
             self.met_busy = True
-            if session.attempts < 8:
+            if session.attempts < _BUSY_ATTEMPTS:
                 return  # a sweeper holds a lock for microseconds: no error; a lock held for good is
-            text = "locked by another process"
+            text = f"locked by another process: {self._store.directory.holder(session.name)}"
         else:
             text = reason_of(error)
         if isinstance(error, OSError):
@@ -178,7 +183,7 @@ class Drain:
             elif error.errno in _DISK_FULL:
                 self._on_disk_full()
         self._counters.add(write_errors=1)
-        kind = "quarantine" if isinstance(error, ForeignFileError) else "write"
+        kind = _KINDS.get(type(error), "write")
         self._events.report(
             kind,
             "cannot write %s, its text stays in memory: %s",

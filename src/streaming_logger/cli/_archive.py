@@ -209,8 +209,6 @@ def _archive(args: Namespace) -> int:
     if isinstance(passes.failure, UnusableError) and not stats.uploads:
         return USAGE  # the log has said which, and why
     note(f"archived {stats.uploads:,} sessions, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
-    if passes.is_locked_out:
-        note("another process uploads this directory")
     return FOUND_PROBLEMS if stats.upload_errors else OK
 
 

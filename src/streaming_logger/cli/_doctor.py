@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from streaming_logger._config.schema import Config
 from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._disk.private import subdirectory_hint
+from streaming_logger._sweep.policy import Policy, least_free_bytes
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
@@ -62,6 +65,7 @@ def _doctor(args: Namespace) -> int:
         *_file_system(target),
         *_files(target, sessions),
         *_workers(owners, sessions),
+        *_stuck(target),
         *_sessions(target, sessions),
         *_refused(target, owners),
         *_recently(target),
@@ -105,17 +109,22 @@ def _directory(target: Target) -> Iterator[Finding]:
     found = os.stat(target.path)
     me = os.geteuid() if hasattr(os, "geteuid") else found.st_uid
     fine = True
+    hint = subdirectory_hint(target.path)
     if found.st_uid != me:
         fine = False
+        todo = f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ..."
         yield Finding(
             "note" if me == 0 else "problem",
             f"{target.path} belongs to user {found.st_uid}, and you are {me}: a server of yours would refuse it"
             f"{'' if me == 0 else ', and you cannot see what it holds'}",
-            f"run this command as that user: sudo -u '#{found.st_uid}' streaming-logger ...",
+            f"{hint}, if this is a volume's mount point; or {todo}" if hint else todo,
         )
     if found.st_mode & stat.S_IWOTH:
         fine = False
-        yield Finding("problem", "the directory is world-writable: servers refuse it", f"chmod o-w {target.path}")
+        todo = f"chmod o-w {target.path}"
+        yield Finding(
+            "problem", "the directory is world-writable: servers refuse it", f"{todo}; or {hint}" if hint else todo
+        )
     elif stat.S_IMODE(found.st_mode) & 0o077:
         fine = False
         yield Finding(
@@ -136,13 +145,24 @@ def _directory(target: Target) -> Iterator[Finding]:
 
 def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     free = target.directory.free_bytes()
-    least, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
+    wanted, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
+    volume = target.directory.volume_bytes()
+    least = least_free_bytes(target.config, volume)
     used = sum(session.size for session in sessions)
-    if free is not None and least is not None and free < least * _MB * 1.5:
-        level = "problem" if free < least * _MB else "note"
+    if wanted is not None and wanted * _MB > least:
+        # A small volume is no mistake, but a setting that somebody chose and that no free space can meet is one.
+        is_wrong = volume is not None and wanted * _MB > volume and wanted != Config().min_free_disk_mb
+        yield Finding(
+            "problem" if is_wrong else "note",
+            f"min_free_disk_mb ({wanted:g}) is too much for this volume; below {size(least)} bytes of free space "
+            "completed files go before their time",
+            "lower min_free_disk_mb, or put the directory on a larger volume",
+        )
+    if free is not None and free < least * 1.5:
+        level = "problem" if free < least else "note"
         yield Finding(
             level,
-            f"{size(free)} bytes are free; below {size(least * _MB)} completed files go before their time",
+            f"{size(free)} bytes are free; below {size(least)} completed files go before their time",
             "free disk space; shorten file_retention_minutes, or set max_directory_mb",
         )
     elif free is not None:
@@ -239,6 +259,15 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
             "note",
             f"{parked:,} active sessions are parked: there are more than a process may have files open",
             "nothing is lost, each write costs an open; raise LimitNOFILE, or max_open_files",
+        )
+
+
+def _stuck(target: Target) -> Iterator[Finding]:
+    for pid, names in _system.stuck(target.directory).items():
+        yield Finding(
+            "problem",
+            f"{process(pid)} holds {_some(names)} and makes no progress: a session's text waits for its file",
+            f"continue it (kill -CONT {pid}), or end it; `ps -o pid,stat,cmd {pid}` shows what it is",
         )
 
 

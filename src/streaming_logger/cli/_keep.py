@@ -66,13 +66,15 @@ def _due_sessions(target: Target) -> list[tuple[Session, str]]:
     due = [(session, session.swept_by) for session in sessions if session.swept_in == 0]
     files = {session.file for session, _ in due}
     rest = [session for session in sessions if session.file not in files]
-    needed = shortfall(target.config, sum(session.size for session in rest), target.directory.free_bytes())
-    for session in rest:
+    completed = [session for session in rest if session.state not in IN_USE and not session.pinned]
+    free, volume = target.directory.free_bytes(), target.directory.volume_bytes()
+    deletable = sum(session.size for session in completed)
+    needed = shortfall(target.config, sum(session.size for session in rest), free, volume, deletable)
+    for session in completed:
         if needed <= 0:
             break
-        if session.state not in IN_USE and not session.pinned:
-            due.append((session, "disk"))
-            needed -= session.size
+        due.append((session, "disk"))
+        needed -= session.size
     return due
 
 

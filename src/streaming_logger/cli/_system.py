@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.locks import LockTable
+from streaming_logger._disk.names import session_id_of
+from streaming_logger._disk.turns import PATIENCE_SECONDS
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["REMOTE", "Owner", "descriptors", "file_system", "flock_refusal", "free_inodes", "has_ended", "owners"]
+__all__ = [
+    "REMOTE",
+    "Owner",
+    "descriptors",
+    "file_system",
+    "flock_refusal",
+    "free_inodes",
+    "has_ended",
+    "owners",
+    "stuck",
+]
 
 #: File systems whose locks another machine gives.
 REMOTE = ("nfs", "cifs", "smb", "9p", "ceph", "lustre", "gfs", "fuse.sshfs", "fuse.gluster")
+
+
+#: A claim takes microseconds: one that is still there after this is stuck.
+_CLAIM_SECONDS = 0.3
 
 
 class Owner(NamedTuple):
@@ -41,6 +60,39 @@ def owners(directory: Directory) -> list[Owner]:
                 finally:
                     directory.close_file(fd)
     return found
+
+
+def stuck(directory: Directory) -> dict[int, list[str]]:
+    """The processes that hold an exclusive lock here and make no progress, with the names of the files."""
+    found: dict[int, list[str]] = {}
+    if claims := _claims(directory):
+        time.sleep(_CLAIM_SECONDS)
+        for name, pid in sorted(claims & _claims(directory)):
+            found.setdefault(pid, []).append(name)
+    return found
+
+
+def _claims(directory: Directory) -> set[tuple[str, int]]:
+    """(name, process) for each session's file that is claimed now, and each turn that shows no progress."""
+    locks, found = LockTable(), set()
+    for name in _lockable(directory) if locks.has_claims else ():
+        with contextlib.suppress(OSError):
+            file = directory.stat(name)
+            pid = locks.claimant((file.st_dev, file.st_ino))
+            is_turn = name.startswith(f"{PRIVATE}/")
+            if pid is not None and not (is_turn and time.time() - file.st_mtime < PATIENCE_SECONDS):
+                found.add((name, pid))
+    return found
+
+
+def _lockable(directory: Directory) -> Iterator[str]:
+    """Names of the files that are locked exclusively for a moment or a turn; owner files are for a life."""
+    with contextlib.suppress(OSError), directory.scan() as entries:
+        yield from (entry.name for entry in entries if session_id_of(entry.name) is not None)
+    yield f"{PRIVATE}/sweep.lock"
+    yield f"{PRIVATE}/ledger.lock"
+    with contextlib.suppress(OSError):
+        yield from (f"{PRIVATE}/uploads/{name}" for name in directory.names(f"{PRIVATE}/uploads"))
 
 
 def has_ended(pid: int) -> bool:
@@ -94,7 +146,7 @@ def flock_refusal(directory: Directory) -> str:
     if fcntl is None:
         return "this system has none"
     try:
-        fd = directory.open_file(f"{PRIVATE}/sweep.lock", os.O_RDONLY)
+        fd = directory.open_file(f"{PRIVATE}/settings.json", os.O_RDONLY)  # nobody else locks it
     except OSError:
         try:
             fd = directory.open_file(".", os.O_RDONLY)

@@ -7,18 +7,20 @@ waits for the disk, so it is done in a thread: other shutdown work goes on meanw
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from streaming_logger._base.errors import outcome_of
+from streaming_logger._base.loop import call_later, run_in_thread, sleep
 from streaming_logger._base.stats import Outcome
 from streaming_logger._logger import StreamingLogger
-from streaming_logger._stream_log import StreamLog
-from streaming_logger.integrations._selection import STREAMED_TYPES, Selection
+from streaming_logger.integrations._identity import Head, Identity, NotLogged
+from streaming_logger.integrations._selection import Log, Logs, Opened, Selection, end_of_body
 
-__all__ = ["CloseOnShutdown", "StreamLogMiddleware", "lifespan"]
+__all__ = ["CloseOnShutdown", "LoggedApp", "StreamLogMiddleware", "lifespan"]
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -28,15 +30,21 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 #: Seconds that a shutdown waits for the streams which the server has cancelled, but not awaited (uvicorn).
 _GRACE = 0.25
+#: Seconds after the end of a body in which an exception of the app still counts: `BaseHTTPMiddleware` ends the
+#: body of an app that raised, then raises. What comes later is a background task's.
+_RAISES_WITHIN = 0.2
+#: By these the app has the server send a file.
+_FILES = {"http.response.pathsend", "http.response.zerocopysend"}
 
 
 async def _close(logger: StreamingLogger) -> None:
     """Closes the logger, once cancelled streams have ended as such: it would end them as "released"."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _GRACE
-    while logger.session_files and loop.time() < deadline:
-        await asyncio.sleep(0.01)
-    await asyncio.to_thread(logger.close)
+    deadline = time.monotonic() + _GRACE
+    try:
+        while logger.session_files and time.monotonic() < deadline:
+            await sleep(0.01)
+    finally:  # trio cancels each wait of a task that is cancelled
+        await run_in_thread(logger.close)
 
 
 def lifespan(logger: StreamingLogger) -> Callable[[object], AbstractAsyncContextManager[None]]:
@@ -122,26 +130,74 @@ class CloseOnShutdown:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class StreamLogMiddleware:
-    """ASGI middleware that logs the text of the responses that `paths` and `content_types` select.
+class LoggedApp:
+    """What the middlewares for ASGI share: an app, and which of its responses are logged."""
+
+    def __init__(self, app: _App, logger: StreamingLogger, selection: Selection) -> None:
+        self._selection = selection
+        self.app = CloseOnShutdown(app, logger)
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        is_http = scope["type"] == "http"
+        named = self._selection.match(_route_path(scope)) if is_http or scope["type"] == "websocket" else None
+        if named is None:
+            await self.app(scope, receive, send)
+            return
+        report = partial(self._selection.report, scope["path"])
+        if not is_http:
+            report(NotLogged("it is a websocket"))
+            await self.app(scope, receive, send)
+            return
+        response = _Response(partial(self._open, scope, named), report, receive, send)
+        try:
+            await self.app(scope, response.receive, response.send)
+        except BaseException as error:
+            response.end_by(error)
+            raise
+        response.end_by(None)
+
+    def _open(self, scope: _Message, named: dict[str, str], start: _Message) -> Opened:
+        """Decides whether a response is logged; by now a router has set its path parameters."""
+        return self._selection.open(
+            Head(
+                request=scope,
+                method=scope.get("method", ""),
+                path=scope["path"],
+                named=named,
+                path_params=scope.get("path_params") or {},
+                request_headers=_decoded(scope.get("headers", ())),
+                status=start.get("status", 200),
+                headers=_decoded(start.get("headers", ())),
+            )
+        )
+
+
+class StreamLogMiddleware(LoggedApp):
+    """ASGI middleware that logs the text of the streamed responses of selected paths.
 
     In `paths`, `{name}` stands for one segment and `*` for anything, as in `["/chat/{session_id}"]`.
-    A response with a content-length is not a stream, and a compressed body cannot be read: neither
-    is logged. The session id is in the header `session_id` of the response, else in the path's
-    `{session_id}`, else in that header of the request; without any of them one is made and added to
-    the response's headers. It may also be a function of the scope that returns the id, or None for
-    a response that is not logged. `text` and `include` are as in `StreamingLogger.wrap`. Raises
-    `TypeError` and `ValueError` for a bad option.
+    `content_types` limits it further; None: all that can hold text. What the content type says decides how a
+    body is read. A response with a content-length is not a stream, and a compressed body cannot be read: a
+    response of a selected path that is not logged is reported once for each reason.
 
-    The outcome is "completed" when the app sends the end of the body, "error" when it raises,
-    "cancelled" when its task is cancelled, and "closed" when the app learns that the client is gone
-    or returns in the middle of the body. An app that never learns it streams to the end. At the
-    server's shutdown the logger is closed, as by `CloseOnShutdown`.
+    The session id is the segment `{session_id}` of a path in `paths`, else it is made and told by the header
+    `x-session-id` of the response. `session_id` names another source: "x-chat", a header of the response or
+    else of the request; "{chat}", a parameter of the path, also one of the app's routes; or a function of the
+    scope that returns the id, or None for a response that is not logged. An id that a client can choose must
+    be trusted: who sends another's writes into that session, and ends it.
+
+    `text` and `include` are as in `StreamingLogger.wrap`. Raises `TypeError` and `ValueError` for a bad option.
+
+    The outcome is "completed" when the app sends the end of the body; "error" when it raises, also right after
+    that end, when it returns without it, or when the status is an error; "closed" when the client is gone or
+    the task is cancelled. An app that never learns that the client is gone streams to the end. At the server's
+    shutdown the logger is closed, as by `CloseOnShutdown`.
 
     >>> import asyncio, tempfile
     >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
     >>> async def app(scope, receive, send):
-    ...     await send({"type": "http.response.start", "headers": [(b"content-type", b"text/event-stream")]})
+    ...     start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+    ...     await send(start)
     ...     await send({"type": "http.response.body", "body": b'data: {"text": "Hello"}\\n\\n', "more_body": True})
     ...     await send({"type": "http.response.body"})
     >>> async def send(message):
@@ -150,7 +206,9 @@ class StreamLogMiddleware:
     >>> asyncio.run(app({"type": "http", "path": "/chat/sess_1", "headers": []}, None, send))
     {'sess_1': []}
     {'sess_1': ['Hello']}
-    {}
+    {'sess_1': ['Hello']}
+    >>> logger.stats().sessions_active
+    0
     >>> logger.close()
     """
 
@@ -160,77 +218,86 @@ class StreamLogMiddleware:
         logger: StreamingLogger,
         *,
         paths: Iterable[str],
-        content_types: Iterable[str] = STREAMED_TYPES,
-        session_id: str | Callable[[_Message], str | None] = "x-session-id",
+        content_types: Iterable[str] | None = None,
+        session_id: str | Callable[[_Message], str | None] | None = None,
         text: Callable[[Any], str | None] | None = None,
         include: Iterable[str] = (),
     ) -> None:
-        self._selection = Selection(logger, paths, content_types, session_id, text, include)
-        self.app = CloseOnShutdown(app, logger)
-
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        path_params = self._selection.match(_route_path(scope)) if scope["type"] == "http" else None
-        if path_params is None:
-            await self.app(scope, receive, send)
-            return
-        response = _Response(self._selection, scope, path_params, receive, send)
-        try:
-            await self.app(scope, response.receive, response.send)
-        except BaseException as error:
-            response.end(outcome_of(type(error)))
-            raise
-        response.end("closed")  # does nothing if the body has ended
+        super().__init__(
+            app, logger, Selection(paths, content_types, Identity(session_id), Logs(logger, text, include))
+        )
 
 
 class _Response:
     """One response of a selected path: the app's `receive` and `send`, and the log between them."""
 
-    __slots__ = ("_is_client_gone", "_log", "_path_params", "_receive", "_scope", "_selection", "_send")
+    __slots__ = ("_cancel", "_is_client_gone", "_log", "_open", "_outcome", "_receive", "_report", "_send", "_status")
 
     def __init__(
-        self, selection: Selection, scope: _Message, path_params: dict[str, str], receive: _Receive, send: _Send
+        self,
+        open_log: Callable[[_Message], Opened],
+        report: Callable[[NotLogged], None],
+        receive: _Receive,
+        send: _Send,
     ) -> None:
-        self._selection = selection
-        self._scope = scope
-        self._path_params = path_params
+        self._open = open_log
+        self._report = report
         self._receive = receive
         self._send = send
+        self._log: Log | None = None
+        self._status = 200
         self._is_client_gone = False
-        self._log: StreamLog | None = None
+        self._outcome: Outcome | None = None
+        """How the body ended; None: it has not."""
+        self._cancel: Callable[[], object] | None = None
 
     async def receive(self) -> _Message:
         message = await self._receive()
-        if message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect" and self._outcome is None:
             self._is_client_gone = True
         return message
 
     async def send(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             message = self._start(message)
-        elif self._log is not None and message["type"] == "http.response.body":
-            self._log.log(message.get("body"))
-            if not message.get("more_body"):
-                self.end("completed")  # before it is sent: a client may go as soon as it has it
+        elif self._log is not None and (message["type"] == "http.response.body" or message["type"] in _FILES):
+            if body := message.get("body"):
+                self._log.log(body)
+            if message["type"] in _FILES:
+                self._report(NotLogged("it is a file that the server sends"))
+            if not message.get("more_body"):  # decided before it is sent: a client may go as soon as it has it
+                self._outcome = "closed" if self._is_client_gone else end_of_body(self._status)
         try:
             await self._send(message)
         except OSError:
             self._is_client_gone = True
             raise
+        if self._log is not None and self._outcome is not None and self._cancel is None:
+            self._cancel = call_later(_RAISES_WITHIN, partial(self._log.end, self._outcome))
 
     def _start(self, message: _Message) -> _Message:
-        """Decides whether the response is logged; by now a router has set its path parameters."""
-        path_params = self._scope.get("path_params") or {}
-        asked, answered = _decoded(self._scope.get("headers", ())), _decoded(message.get("headers", ()))
-        self._log, added = self._selection.open(self._scope, {**path_params, **self._path_params}, asked, answered)
+        self._log, added = self._open(message)
+        self._status = message.get("status", 200)
         if not added:
             return message
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in added]
         return {**message, "headers": [*message.get("headers", ()), *headers]}
 
-    def end(self, outcome: Outcome) -> None:
-        """Completes the session; only the first end counts."""
-        if self._log is not None:
-            self._log.end("closed" if self._is_client_gone else outcome)
+    def end_by(self, error: BaseException | None) -> None:
+        """The app has raised this, or returned. Of several ends the first counts."""
+        if self._cancel is not None:
+            self._cancel()
+        if self._log is None:
+            return
+        if self._outcome is not None:
+            is_fault = isinstance(error, Exception) and not self._is_client_gone
+            self._log.end("error" if is_fault else self._outcome)
+        elif self._is_client_gone or (error is not None and outcome_of(type(error)) == "cancelled"):
+            self._log.end("closed")  # whoever cancels an app's task, it is its response that is not read on
+        elif error is None:
+            self._log.end("error")  # it returned in the middle of the body, which its client does not get to the end
+        else:
+            self._log.end_by(error)
 
 
 def _route_path(scope: _Message) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from streaming_logger._base.stats import Outcome
 from streaming_logger._logger import StreamingLogger
-from streaming_logger._stream_log import StreamLog
-from streaming_logger.integrations._selection import STREAMED_TYPES, Selection
+from streaming_logger.integrations._identity import Head, Identity, NotLogged
+from streaming_logger.integrations._selection import Log, Logs, Selection, end_of_body
 
 __all__ = ["StreamLogMiddleware"]
 
@@ -19,18 +19,24 @@ _App = Callable[[dict[str, Any], _StartResponse], Iterable[bytes]]
 
 
 class StreamLogMiddleware:
-    """WSGI middleware that logs the text of the responses that `paths` and `content_types` select.
+    """WSGI middleware that logs the text of the streamed responses of selected paths.
 
     In `paths`, `{name}` stands for one segment and `*` for anything, as in `["/chat/{session_id}"]`.
-    A response with a content-length is not a stream, a compressed body cannot be read, and a file
-    (`wsgi.file_wrapper`) is sent by the server itself: none of these is logged. The session id is in
-    the header `session_id` of the response, else in the path's `{session_id}`, else in that header of
-    the request; without any of them one is made and added to the response's headers. It may also be
-    a function of the environ that returns the id, or None for a response that is not logged. `text`
-    and `include` are as in `StreamingLogger.wrap`. Raises `TypeError` and `ValueError` for a bad option.
+    `content_types` limits it further; None: all that can hold text. What the content type says decides how a
+    body is read. A response with a content-length is not a stream, a compressed body cannot be read, and a file
+    (`wsgi.file_wrapper`) is sent by the server itself: a response of a selected path that is not logged is
+    reported once for each reason.
 
-    The outcome is "completed" at the end of the body, "error" when the app raises, and "closed" when
-    the server closes the body before its end, as it does when the client is gone.
+    The session id is the segment `{session_id}` of a path in `paths`, else it is made and told by the header
+    `x-session-id` of the response. `session_id` names another source: "x-chat", a header of the response or
+    else of the request; "{chat}", a parameter of a path in `paths`; or a function of the environ that returns
+    the id, or None for a response that is not logged. An id that a client can choose must be trusted: who sends
+    another's writes into that session, and ends it.
+
+    `text` and `include` are as in `StreamingLogger.wrap`. Raises `TypeError` and `ValueError` for a bad option.
+
+    The outcome is "completed" at the end of the body, "error" when the app raises or the status is an error,
+    and "closed" when the server closes the body before its end, as it does when the client is gone.
 
     >>> import tempfile
     >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -52,20 +58,19 @@ class StreamLogMiddleware:
         logger: StreamingLogger,
         *,
         paths: Iterable[str],
-        content_types: Iterable[str] = STREAMED_TYPES,
-        session_id: str | Callable[[dict[str, Any]], str | None] = "x-session-id",
+        content_types: Iterable[str] | None = None,
+        session_id: str | Callable[[dict[str, Any]], str | None] | None = None,
         text: Callable[[Any], str | None] | None = None,
         include: Iterable[str] = (),
     ) -> None:
         self.app = app
-        self._selection = Selection(logger, paths, content_types, session_id, text, include)
+        self._selection = Selection(paths, content_types, Identity(session_id), Logs(logger, text, include))
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")  # PEP 3333's bytes in a str
-        path_params = self._selection.match(path)
-        if path_params is None:
+        named = self._selection.match(_path_of(environ))
+        if named is None:
             return self.app(environ, start_response)
-        response = _Response(self._selection, environ, path_params, start_response)
+        response = _Response(self._selection, environ, named, start_response)
         try:
             return response.body_of(self.app(environ, response.start))
         except BaseException as error:
@@ -80,15 +85,16 @@ class _Response:
         self,
         selection: Selection,
         environ: dict[str, Any],
-        path_params: Mapping[str, str],
+        named: Mapping[str, str],
         start_response: _StartResponse,
     ) -> None:
         self._selection = selection
         self._environ = environ
-        self._path_params = path_params
+        self._named = named
         self._start_response = start_response
         self._started = False
-        self.log: StreamLog | None = None
+        self._status = 200
+        self.log: Log | None = None
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> _Write:
         """The app's `start_response`; decides whether the response is logged."""
@@ -99,8 +105,19 @@ class _Response:
             for name, value in self._environ.items()
             if name.startswith("HTTP_")
         }
-        answered = {name.lower(): value for name, value in headers}
-        self.log, added = self._selection.open(self._environ, self._path_params, asked, answered)
+        self._status = _number_of(status)
+        self.log, added = self._selection.open(
+            Head(
+                request=self._environ,
+                method=self._environ.get("REQUEST_METHOD", ""),
+                path=self._path,
+                named=self._named,
+                path_params={},
+                request_headers=asked,
+                status=self._status,
+                headers={name.lower(): value for name, value in headers},
+            )
+        )
         write = self._start_response(status, [*headers, *added] if added else headers, *exc_info)
         return write if self.log is None else partial(_logged_write, self.log, write)
 
@@ -110,9 +127,18 @@ class _Response:
             return body
         file_wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(file_wrapper, type) and isinstance(body, file_wrapper):
-            self.end("completed")
+            if self.log is not None:
+                self._selection.report(self._path, NotLogged("it is a file that the server sends"))
+            self.end_of_body()
             return body
         return _SizedBody(self, body) if hasattr(body, "__len__") else _Body(self, body)
+
+    @property
+    def _path(self) -> str:
+        return _path_of(self._environ)
+
+    def end_of_body(self) -> None:
+        self.end(end_of_body(self._status))
 
     def end(self, outcome: Outcome) -> None:
         if self.log is not None:
@@ -141,7 +167,7 @@ class _Body:
         except BaseException as error:
             response.end_by(error)
             raise
-        response.end("completed")
+        response.end_of_body()
 
     def close(self) -> None:
         """Called by the server at the end, whether or not it has read the body."""
@@ -161,7 +187,17 @@ class _SizedBody(_Body):
         return len(self._body)  # type: ignore[arg-type]
 
 
-def _logged_write(log: StreamLog, write: _Write, data: bytes) -> None:
+def _logged_write(log: Log, write: _Write, data: bytes) -> None:
     """The older way to send a body: the callable that `start_response` returns."""
     log.log(data)
     write(data)
+
+
+def _path_of(environ: Mapping[str, Any]) -> str:
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1").decode("utf-8", "replace")  # PEP 3333's bytes in a str
+
+
+def _number_of(status: str) -> int:
+    number = status.partition(" ")[0]
+    return int(number) if number.isascii() and number.isdecimal() else 200

@@ -27,8 +27,8 @@ class _Fault(NamedTuple):
     logged: float
     seen: float
     repeats: int
-    subjects: set[str]
-    """What it lasts for."""
+    subjects: dict[str, str]
+    """What it lasts for, each with its own text."""
 
 
 class EventLog:
@@ -55,27 +55,28 @@ class EventLog:
 
         With a `subject` it is current until `clear` or `release` is called with the same; without, for a minute.
         """
-        now = self._clock.monotonic()
+        now, shown = self._clock.monotonic(), escaped_message(text, args)
         before = self._faults.get(kind)
-        subjects: set[str] = set() if before is None else before.subjects
+        subjects: dict[str, str] = {} if before is None else before.subjects
         if subject is not None:
-            subjects.add(subject)
+            subjects[subject] = shown
         if before is not None and now - before.logged < REPEAT_SECONDS:
             self._faults[kind] = before._replace(seen=now, repeats=before.repeats + 1)
             return
-        self._faults[kind] = _Fault(escaped_message(text, args), now, now, 0, subjects)
+        self._faults[kind] = _Fault(shown, now, now, 0, subjects)
         if before is not None and before.repeats:
             text, args = text + " (%d more like it since)", (*args, before.repeats)
         self.records.log(logging.ERROR, text, args, extra)
 
     def faults(self) -> dict[str, str]:
-        """The background errors that are current, by kind."""
-        now = self._clock.monotonic()
-        return {
-            kind: fault.text
-            for kind, fault in self._faults.copy().items()
-            if fault.subjects or now - fault.seen < REPEAT_SECONDS
-        }
+        """The background errors that are current, by kind. Of several subjects one speaks for all."""
+        now, found = self._clock.monotonic(), {}
+        for kind, fault in self._faults.copy().items():
+            if texts := list(fault.subjects.values()):
+                found[kind] = texts[0]
+            elif now - fault.seen < REPEAT_SECONDS:
+                found[kind] = fault.text
+        return found
 
     def clear(self, kind: str, text: str, /, *args: object, subject: str) -> None:
         """The cause is over for one subject.
@@ -85,7 +86,7 @@ class EventLog:
         fault = self._faults.get(kind)
         if fault is None or subject not in fault.subjects:
             return
-        fault.subjects.discard(subject)
+        fault.subjects.pop(subject, None)
         if not fault.subjects:
             self._faults.pop(kind, None)
             if text:
@@ -99,7 +100,7 @@ class EventLog:
         """Nothing more is attempted for one subject: without others the fault is current for the rest of its minute."""
         fault = self._faults.get(kind)
         if fault is not None:
-            fault.subjects.discard(subject)
+            fault.subjects.pop(subject, None)
 
 
 class Rounds:

@@ -117,6 +117,8 @@ class Uploader:
         self._history.refresh()
         is_tidying = self._passes % _TIDY_EVERY == 0
         done, self._done = {} if is_tidying else self._done, {}
+        # Before the scan: another process may mark what it has uploaded meanwhile.
+        marked = self._store.marks.names() if is_tidying else set()
         seen: set[str] = set()
         with (
             contextlib.closing(Owners(self._store.directory)) as owners,
@@ -130,7 +132,7 @@ class Uploader:
                     return
         self._faults.end()
         if is_tidying:
-            for name in self._store.marks.names() - seen:
+            for name in marked - seen:
                 self._store.marks.remove(name)
             self._turns.remove_dead(seen)
         self._deferred &= seen

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ def archive(url: str, host: str) -> None:
 
 
 def main() -> int:
+    logging.basicConfig(stream=sys.stdout, format="\n--- log: %(message)s")  # what the library says
     with tempfile.TemporaryDirectory() as place:
         url = sys.argv[1] if len(sys.argv) > 1 else (Path(place) / "archive").as_uri()
         for host in ("web-1", "web-2"):

@@ -1,6 +1,7 @@
 """A server that aborts a generation when the radar finds that it loops. The model's output is a recorded runaway."""
 
 import json
+import logging
 import sys
 import tempfile
 import threading
@@ -29,6 +30,7 @@ def model(stopped: threading.Event) -> Iterator[str]:
 
 
 def main() -> int:
+    logging.basicConfig(stream=sys.stdout, format="\n--- log: %(message)s")  # what the library says
     generations: dict[str, threading.Event] = {"sess_sql": threading.Event()}
 
     def stop(runaway: Runaway) -> None:

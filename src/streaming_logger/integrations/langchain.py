@@ -55,11 +55,11 @@ def callback_handler(logger: StreamingLogger | None = None, *, include: Iterable
         def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
             message = getattr(chunk, "message", None)
             # In a dict a token is text, whatever it looks like.
-            runs.log(run_id, "token", {"content": token} if message is None else message)
+            runs.add(run_id, "token", {"content": token} if message is None else message)
 
         def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
             if (message := _message_of(event)) is not None:
-                runs.log(run_id, "event", message)
+                runs.add(run_id, "event", message)
 
         def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
             runs.end(run_id, "completed")
@@ -94,7 +94,7 @@ class _Runs:
         run = self._runs[run_id] = _Run(self._guard.session_id(_session_ids(self._guard, metadata, run_id)))
         return run
 
-    def log(self, run_id: UUID, source: str, item: Any) -> None:
+    def add(self, run_id: UUID, source: str, item: Any) -> None:
         run = self._runs.get(run_id) or self.begin(run_id, None)  # a handler that was added while the model streams
         if run.source is None:
             run.source = source

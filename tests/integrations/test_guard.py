@@ -39,14 +39,14 @@ async def asynchronous(request: Any) -> str:
 )
 def test_wrong_logger_is_refused(wrong: Any) -> None:
     """With the argument, its rule and what was found."""
-    with pytest.raises(TypeError, match="^logger must be a StreamingLogger, got "):
+    with pytest.raises(TypeError, match=r"^logger must be a StreamingLogger, got "):
         Guard("test", wrong)
 
 
 @pytest.mark.parametrize("wrong", ["user", 7, {}, lambda: "s", lambda request, more: "s", asynchronous, AsyncMock()])
 def test_wrong_callable_is_refused(logger: ManualLogger, wrong: Any) -> None:
     """Also one that takes no argument or two, and one that would have to be awaited."""
-    with pytest.raises(TypeError, match="^session_id must be None or a function of one argument(, not async)?, got "):
+    with pytest.raises(TypeError, match=r"^session_id must be None or a function of one argument(, not async)?, got "):
         Guard("test", logger, wrong)
 
 
@@ -61,7 +61,7 @@ def test_any_callable_of_one_argument_is_taken(logger: ManualLogger, right: Any)
 )
 def test_include_that_is_no_list_of_names_is_refused(logger: ManualLogger, wrong: Any) -> None:
     """With the argument, its rule and what was found."""
-    with pytest.raises(TypeError, match="^include must be a list of names, got "):
+    with pytest.raises(TypeError, match=r"^include must be a list of names, got "):
         Guard("test", logger, include=wrong)
 
 
@@ -151,12 +151,12 @@ def test_candidates_that_raise_are_reported(logger: ManualLogger, caplog: pytest
     assert reports(caplog) == ["test: a session id is not usable: cannot be read: KeyError('user')"]
 
 
-class ErrorReprRaises(Exception):
+class NoReprError(Exception):
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
 
 
-@pytest.mark.parametrize("error", [KeyError("user"), ErrorReprRaises(), ValueError("x" * 10_000_000)], ids=type)
+@pytest.mark.parametrize("error", [KeyError("user"), NoReprError(), ValueError("x" * 10_000_000)], ids=type)
 def test_callable_that_raises_is_reported(
     logger: ManualLogger, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:

@@ -8,6 +8,7 @@ refuses an SDK that works differently; a single stream that does is passed on as
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from streaming_logger.integrations._supported import Supported
 __all__ = ["instrument"]
 
 _HEADER = "x-session-id"
+#: By which a request asks for a response that is not parsed yet: "stream" of `with_streaming_response`, else "true".
+_RAW = "X-Stainless-Raw-Response"
 
 
 def instrument(sdk: Any, client: Any, guard: Guard, supported: Supported) -> None:
@@ -82,9 +85,20 @@ def _log_streams(sdk: Any, client: Any, guard: Guard) -> None:
     if getattr(request, "logs_streams", None) is True:
         return
 
+    streams = (sdk.Stream, sdk.AsyncStream)
+    responses = tuple(filter(None, (getattr(sdk, name, None) for name in ("APIResponse", "AsyncAPIResponse"))))
+
     def logged(made: Any, *sent: Any) -> Any:
-        if isinstance(made, (sdk.Stream, sdk.AsyncStream)):
+        if isinstance(made, streams):
             _attach(made, guard, _session_ids(guard, *sent))
+        elif isinstance(made, responses):
+            try:
+                if _options(*sent).headers.get(_RAW) == "stream":  # the Agents SDK has it parsed
+                    kind: Any = type(made)
+                    made.log_parsed = lambda parsed: logged(parsed, *sent)
+                    made.__class__ = _parsing(kind)
+            except Exception as error:  # noqa: BLE001 - a log must not end a request that has succeeded
+                guard.not_logged(error)
         return made
 
     async def logged_later(made: Awaitable[Any], *sent: Any) -> Any:
@@ -109,9 +123,14 @@ def _log_streams(sdk: Any, client: Any, guard: Guard) -> None:
     client.copy = client.with_options = copy_logged
 
 
+def _options(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The second parameter of `client.request`."""
+    return kwargs["options"] if "options" in kwargs else args[1]
+
+
 def _session_ids(guard: Guard, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[object]:
     """What may name a request's session: its header, and what the user's callable makes of its parameters."""
-    options = kwargs["options"] if "options" in kwargs else args[1]
+    options = _options(args, kwargs)
     headers = options.headers if isinstance(options.headers, Mapping) else {}
     yield from (value for name, value in headers.items() if str(name).lower() == _HEADER and isinstance(value, str))
     body = options.json_data if isinstance(options.json_data, Mapping) else {}
@@ -126,6 +145,8 @@ def _attach(stream: Any, guard: Guard, session_ids: Iterator[object]) -> None:
     """
     try:
         iterator, response = stream._iterator, stream.response
+        if hasattr(response, "stream_log"):  # a stream that was parsed twice
+            return
         kind: Any = type(response)
         response.stream_log = _Attached(guard)
         response.__class__ = _closing(kind)
@@ -148,6 +169,24 @@ class _Attached(NamedTuple):
         wrapped = self.wrapped()
         by_sdk = getattr(wrapped, "gi_running", False) or getattr(wrapped, "ag_running", False)
         return None if by_sdk or response.is_closed else wrapped
+
+
+@functools.cache
+def _parsing(kind: Any) -> Any:
+    """The class of a response that has the stream that it is parsed to logged."""
+    if inspect.iscoroutinefunction(kind.parse):
+
+        class AsyncResponse(kind):  # type: ignore[misc,unused-ignore]
+            async def parse(self, *args: Any, **kwargs: Any) -> Any:
+                return self.log_parsed(await super().parse(*args, **kwargs))
+
+        return AsyncResponse
+
+    class Response(kind):  # type: ignore[misc,unused-ignore]
+        def parse(self, *args: Any, **kwargs: Any) -> Any:
+            return self.log_parsed(super().parse(*args, **kwargs))
+
+    return Response
 
 
 @functools.cache

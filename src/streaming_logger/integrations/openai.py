@@ -32,7 +32,8 @@ def instrument(
     The session id is the request's `extra_headers={"X-Session-Id": ...}`, else what `session_id`
     makes of the request's parameters, else a new one. `include` as in `StreamingLogger.wrap`;
     `logger` None: the one of `get_streaming_logger()`.
-    Not logged: answers that are not streamed, `with_raw_response`, `with_streaming_response`.
+    Of `with_streaming_response` the stream that `parse()` returns is logged. Not logged: answers that are
+    not streamed, and `with_raw_response`.
     Raises `TypeError` or `ValueError` for a wrong argument, and `ImportError` for a version of the SDK
     that works differently. Later faults are reported in the library's log; the stream passes unchanged.
 

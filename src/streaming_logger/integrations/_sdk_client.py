@@ -21,7 +21,7 @@ from streaming_logger.integrations._supported import Supported
 __all__ = ["instrument"]
 
 _HEADER = "x-session-id"
-#: By which a request asks for a response that is not parsed yet: "stream" of `with_streaming_response`, else "true".
+#: By which a request asks for a response that is not parsed yet: "stream" of `with_streaming_response`.
 _RAW = "X-Stainless-Raw-Response"
 
 

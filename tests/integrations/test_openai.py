@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import Mock
 
 import openai
 import pytest
 
+from cloud_server import serving_clouds
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.openai import instrument
 from streaming_logger.testing import ManualLogger, capture_streams
@@ -290,3 +292,315 @@ def test_wrong_arguments_are_refused_at_once(client: openai.OpenAI, logger: Manu
         instrument(logger)
     with pytest.raises(ValueError, match="must be of reasoning, tool_calls"):
         instrument(client, logger, include=["thoughts"])
+
+
+# -- what does not break a stream ------------------------------------------------------
+
+
+def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the library logged as errors."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+def contents(chunks: Any) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def raising(request: Any) -> str:
+    raise KeyError("user")
+
+
+@pytest.mark.parametrize(
+    ("choose", "problem"),
+    [
+        (raising, "the callable raised KeyError('user')"),
+        (lambda request: request["metadata"]["user"], "the callable raised KeyError('metadata')"),
+        (lambda request: ["s"], "must be a str, int or UUID, not list"),
+        (lambda request: Mock(), "must be a str, int or UUID, not Mock"),
+        (lambda request: "x" * 10_000_000, "must have at most 1000 characters, got 10000000"),
+        (lambda request: raising, "must be a str, int or UUID, not function"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_callable_cannot_break_a_stream(
+    replay: ReplayServer,
+    logger: ManualLogger,
+    caplog: pytest.LogCaptureFixture,
+    choose: Any,
+    problem: str,
+    is_async: bool,
+) -> None:
+    """The stream has a new id, and the log one line for all requests."""
+    url = replay.url + "/v1"
+    if is_async:
+
+        async def use() -> None:
+            async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+                instrument(client, logger, session_id=choose)
+                for _ in range(2):
+                    stream = await client.chat.completions.create(model=MODEL, messages=PROMPT, stream=True)
+                    assert contents([chunk async for chunk in stream]) == spoken(MODEL)
+
+        asyncio.run(use())
+    else:
+        with openai.OpenAI(base_url=url, api_key="none") as client:
+            instrument(client, logger, session_id=choose)
+            for _ in range(2):
+                stream = client.chat.completions.create(model=MODEL, messages=PROMPT, stream=True)
+                assert contents(stream) == spoken(MODEL)
+    assert list(logger.text.values()) == [spoken(MODEL)] * 2
+    assert reports(caplog) == [f"openai: a session id is not usable: {problem}"]
+
+
+def test_ids_that_are_numbers_are_taken(replay: ReplayServer, logger: ManualLogger) -> None:
+    """A database's key."""
+    with openai.OpenAI(base_url=replay.url + "/v1", api_key="none") as client:
+        instrument(client, logger, session_id=lambda request: 7)
+        list(client.chat.completions.create(model=MODEL, messages=PROMPT, stream=True))
+    assert logger.text == {"7": spoken(MODEL)}
+
+
+def test_callable_cannot_change_the_request(replay: ReplayServer, logger: ManualLogger) -> None:
+    """It gets a mapping of its own."""
+    with openai.OpenAI(base_url=replay.url + "/v1", api_key="none") as client:
+        instrument(client, logger, session_id=lambda request: request.pop("user"))
+        for _ in range(2):
+            list(client.chat.completions.create(model=MODEL, messages=PROMPT, stream=True, user="s"))
+    assert logger.text == {"s": 2 * spoken(MODEL)}
+
+
+@pytest.mark.parametrize("reading", ["iterate", "with", "close"])
+def test_logger_that_is_out_of_order_cannot_break_a_stream(
+    client: openai.OpenAI,
+    logger: ManualLogger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    reading: str,
+) -> None:
+    """Each chunk, the context manager and `close` are those of the SDK; one line says that it is not logged."""
+    monkeypatch.setattr(logger._engine, "begin_stream", Mock(side_effect=OSError("out of order")))
+    stream = CREATE["chat"](client)
+    if reading == "close":
+        next(stream)
+        stream.close()
+    elif reading == "with":
+        with stream:
+            assert contents(stream) == spoken(MODEL)
+    else:
+        assert contents(stream) == spoken(MODEL)
+    assert stream.response.is_closed
+    assert reports(caplog) == ["openai: a stream is not logged: OSError('out of order')"]
+    assert logger.text == {}
+
+
+def test_log_that_cannot_be_ended_cannot_break_close(
+    client: openai.OpenAI, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response is closed, as its reader asked."""
+    stream = CREATE["chat"](client)
+    next(stream)
+    monkeypatch.setattr("streaming_logger._wrap.WrappedStream.__exit__", Mock(side_effect=OSError("out of order")))
+    stream.close()
+    assert stream.response.is_closed
+    assert reports(caplog) == ["openai: a stream is not logged: OSError('out of order')"]
+
+
+Item = TypeVar("Item")
+
+
+class NoIterator(openai.Stream[Item]):
+    """A stream of a future SDK, which is read by another attribute."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.events = self.__dict__.pop("_iterator")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.events)
+
+    def __next__(self) -> Any:
+        return next(self.events)
+
+
+def test_stream_without_the_private_attribute_passes(
+    client: openai.OpenAI, logger: ManualLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One stream may be of another kind than those that were checked."""
+    body: Any = {"model": MODEL, "messages": PROMPT, "stream": True}
+    kind = NoIterator[openai.types.chat.ChatCompletionChunk]
+    for _ in range(2):
+        stream = client.post(
+            "/chat/completions", cast_to=openai.types.chat.ChatCompletionChunk, body=body, stream=True, stream_cls=kind
+        )
+        assert contents(stream) == spoken(MODEL)
+    (line,) = reports(caplog)
+    assert line.startswith("openai: a stream is not logged: AttributeError(")
+    assert logger.text == {}
+
+
+def test_response_that_cannot_be_watched_passes(
+    logger: ManualLogger, replay: ReplayServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An HTTP library whose response's class cannot be replaced."""
+
+    with openai.OpenAI(base_url=replay.url + "/v1", api_key="none") as client:
+        instrument(client, logger)
+        real = client._process_response
+
+        def refuse(response: Any, name: str, value: object) -> None:
+            if name == "__class__":
+                raise TypeError("it is fixed")
+            object.__setattr__(response, name, value)
+
+        def process(*args: Any, response: Any, **more: Any) -> Any:
+            response.__class__ = type("Fixed", (type(response),), {"__setattr__": refuse})
+            return real(*args, response=response, **more)
+
+        monkeypatch.setattr(client, "_process_response", process)
+        stream = CREATE["chat"](client)
+        assert contents(stream) == spoken(MODEL)
+        stream.close()
+    assert reports(caplog) == ["openai: a stream is not logged: TypeError('it is fixed')"]
+    assert logger.text == logger.outcomes == {}
+
+
+def moved(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An SDK in which a part is elsewhere."""
+    if name == "BaseClient":
+        monkeypatch.delattr(openai._base_client, "BaseClient")
+    elif name == "AsyncStream":
+        monkeypatch.delattr(openai, "AsyncStream")
+    elif name == "version":
+        monkeypatch.setattr(openai, "__version__", "99.0.0")
+    else:
+        monkeypatch.setattr(openai.OpenAI, name, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("version", "openai 99.0.0 cannot be instrumented: it is not tested"),
+        ("BaseClient", "_base_client.BaseClient is missing"),
+        ("request", "OpenAI.request is missing"),
+        ("copy", "OpenAI.copy is missing"),
+        ("with_options", "OpenAI.with_options is missing"),
+        ("AsyncStream", "AsyncStream is not read by its _iterator"),
+    ],
+)
+def test_sdk_whose_parts_have_moved_is_refused(
+    replay: ReplayServer, logger: ManualLogger, monkeypatch: pytest.MonkeyPatch, part: str, reason: str
+) -> None:
+    """By name, with the way round it; the client stays as it was."""
+    with openai.OpenAI(base_url=replay.url + "/v1", api_key="none") as client:
+        before = dict(client.__dict__)
+        with monkeypatch.context() as changed:
+            moved(changed, part)
+            with pytest.raises(ImportError, match=reason) as raised:
+                instrument(client, logger)
+        assert "Log its streams with StreamingLogger.wrap instead" in str(raised.value)
+        assert client.__dict__.keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda self: iter("x"), lambda self: self._events.__next__(), lambda self: (_ for _ in "x").__next__()]
+)
+def test_sdk_whose_streams_are_read_otherwise_is_refused(
+    client: openai.OpenAI, logger: ManualLogger, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """What is read is not what `_iterator` gives, or there is no such attribute."""
+    monkeypatch.setattr(openai.Stream, "__next__", kind)
+    with pytest.raises(ImportError, match="Stream is not read by its _iterator"):
+        instrument(client.copy(), logger)
+
+
+def test_copy_that_cannot_be_instrumented_is_returned(
+    client: openai.OpenAI, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its streams are not logged, and the log says that."""
+    monkeypatch.delattr(openai._base_client.SyncAPIClient, "request")
+    assert isinstance(client.copy(), openai.OpenAI)
+    (line,) = reports(caplog)
+    assert line.startswith("openai: a stream is not logged: AttributeError(")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"logger": "logger"}, TypeError, "logger must be a StreamingLogger, got 'logger'"),
+        ({"session_id": "user"}, TypeError, "session_id must be None or a function of one argument, got 'user'"),
+        ({"include": None}, TypeError, "include must be a list of names, got None"),
+        ({"include": ["thoughts"]}, ValueError, "got 'thoughts'"),
+    ],
+)
+def test_each_wrong_argument_is_refused(
+    replay: ReplayServer, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """With its name, its rule and its value; the client stays as it was."""
+    with openai.OpenAI(base_url=replay.url + "/v1", api_key="none") as client:
+        with pytest.raises(error, match=message):
+            instrument(client, **arguments)
+        assert "request" not in client.__dict__
+
+
+@pytest.mark.parametrize("wrong", [None, openai, openai.OpenAI, Mock(), "client"])
+def test_what_is_no_client_is_refused(wrong: Any) -> None:
+    """Nor is the class, or the module."""
+    with pytest.raises(TypeError, match="client must be a client of openai, not "):
+        instrument(wrong)
+
+
+# -- its relatives ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_azures_clients_are_logged(logger: ManualLogger, is_async: bool) -> None:
+    """They name the model in the path."""
+    with serving_clouds() as clouds:
+        settings: Any = {"azure_endpoint": clouds.url, "api_key": "none", "api_version": "2024-10-21"}
+        asked: Any = {"model": MODEL, "messages": PROMPT, "stream": True, "extra_headers": HEADERS}
+        if is_async:
+
+            async def use() -> None:
+                async with openai.AsyncAzureOpenAI(**settings) as client:
+                    stream = await instrument(client, logger).chat.completions.create(**asked)
+                    assert contents([chunk async for chunk in stream]) == spoken(MODEL)
+
+            asyncio.run(use())
+        else:
+            with openai.AzureOpenAI(**settings) as client:
+                assert contents(instrument(client, logger).chat.completions.create(**asked)) == spoken(MODEL)
+                list(client.with_options(timeout=30).chat.completions.create(**asked))
+    assert logger.text == {"s": spoken(MODEL) * (1 if is_async else 2)}
+    assert logger.outcomes == {"s": "completed"}
+
+
+@pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
+def test_assistants_runs_are_logged(logger: ManualLogger) -> None:
+    """The helper's own stream is made of the one that is logged."""
+    with serving_clouds() as clouds, openai.OpenAI(base_url=clouds.url + "/v1", api_key="none") as client:
+        instrument(client, logger)
+        with client.beta.threads.runs.stream(thread_id=MODEL, assistant_id="a", extra_headers=HEADERS) as stream:
+            events = list(stream)
+        assert "".join(event.data.delta.content[0].text.value for event in events[1:]) == spoken(MODEL)
+        with client.beta.threads.runs.stream(
+            thread_id=MODEL, assistant_id="a", extra_headers=HEADERS | {"X-Session-Id": "t"}
+        ) as stream:
+            next(stream)
+    assert logger.outcomes == {"s": "completed", "t": "closed"}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_parsed_response_is_logged(client: openai.OpenAI, logger: ManualLogger, api: str) -> None:
+    """Once, however often it is parsed; its own type stays what it was, and its end is the stream's."""
+    asked: Any = {"messages": PROMPT} if api == "chat" else {"input": "Go on."}
+    resource = client.chat.completions if api == "chat" else client.responses
+    with resource.with_streaming_response.create(model=MODEL, stream=True, extra_headers=HEADERS, **asked) as response:
+        assert isinstance(response, openai.APIResponse)
+        assert response.parse() is response.parse()
+        assert len(list(response.parse())) > 50
+    with resource.with_streaming_response.create(
+        model=MODEL, stream=True, extra_headers={"X-Session-Id": "t"}, **asked
+    ) as response:
+        next(response.parse())
+    assert logger.text["s"] == spoken(MODEL)
+    assert logger.outcomes == {"s": "completed", "t": "closed"}

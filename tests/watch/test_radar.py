@@ -223,7 +223,7 @@ def test_streams_that_wait_are_bounded(manual: Make, monkeypatch: pytest.MonkeyP
 
 TEXTS = {
     "english": ("All day the rain fell on the old town, and nobody came. ", 2_000, 4_500),
-    "chinese": ("雨下了一整天 没有人来到这座古老的小镇。", 4_000, 7_500),
+    "chinese": ("雨下了一整天 没有人来到这座古老的小镇。", 3_000, 7_500),
     "numbers": ("a) 17, b) 4; x = 0.25\n(3) total: 88 / y: 9 [12] n-5 #7\n", 2_500, 10_000),
     "emoji": ("All day the rain fell on the old town 🌧 and nobody came. ", 8_000, 12_000),
 }

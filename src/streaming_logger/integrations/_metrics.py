@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import Guard
 
 __all__ = ["METRICS", "Metric", "Numbers", "numbers"]
 
@@ -72,7 +73,18 @@ Numbers = Mapping[str, tuple[tuple[str, float], ...]]
 
 
 def numbers(logger: StreamingLogger) -> Numbers:
-    """The numbers of this moment; nothing for one that is not known yet."""
+    """The numbers of this moment; nothing for one that is not known yet.
+
+    Does not raise: an exporter has the metrics of others, too. A fault is reported, and there are no numbers.
+    """
+    try:
+        return _numbers(logger)
+    except Exception as error:  # noqa: BLE001 - as above
+        Guard("metrics", logger).not_exported(error)
+        return {metric.name: () for metric in METRICS}
+
+
+def _numbers(logger: StreamingLogger) -> Numbers:
     stats = logger.stats()
     found = {}
     for metric in METRICS:

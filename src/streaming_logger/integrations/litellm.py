@@ -10,11 +10,12 @@ In the proxy's configuration, without any code:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
-from streaming_logger._default import get_streaming_logger
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import Choose, Guard
 
 __all__ = ["proxy_handler"]
 
@@ -22,7 +23,7 @@ __all__ = ["proxy_handler"]
 def proxy_handler(
     logger: StreamingLogger | None = None,
     *,
-    session_id: Callable[[Mapping[str, Any]], str | None] | None = None,
+    session_id: Choose | None = None,
     include: Iterable[str] = (),
 ) -> Any:
     """A callback for the proxy's `callbacks`, if the instance with the default settings is not enough.
@@ -46,22 +47,33 @@ def proxy_handler(
     """
     from litellm.integrations.custom_logger import CustomLogger  # type: ignore[import-not-found,unused-ignore]
 
+    guard = Guard("litellm", logger, session_id, include)
+
     class StreamingLogHandler(CustomLogger):  # type: ignore[misc,unused-ignore]
         async def async_post_call_streaming_iterator_hook(
             self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
         ) -> AsyncGenerator[Any, None]:
-            chosen = (session_id and session_id(request_data)) or _session_id(request_data)
-            async with (logger or get_streaming_logger()).wrap(chosen, response, include=include) as stream:
+            stream = guard.wrap(_session_ids(guard, request_data), response)
+            try:
                 async for chunk in stream:
                     yield chunk
+            except GeneratorExit:  # the client left
+                if stream is not response:
+                    with contextlib.suppress(Exception):  # without a log nobody closes the response here
+                        await stream.aclose()
+                raise
 
     return StreamingLogHandler()
 
 
-def _session_id(request: Mapping[str, Any]) -> str | None:
-    metadata = [request.get(name) for name in ("metadata", "litellm_metadata")]
-    found = [request.get("litellm_session_id"), *(part.get("session_id") for part in metadata if part)]
-    return next((str(value) for value in (*found, request.get("litellm_call_id")) if value), None)
+def _session_ids(guard: Guard, request: object) -> Iterator[object]:
+    """What may name a request's session, and its call id."""
+    yield guard.chosen(request)
+    request = guard.mapping("the request", request)
+    yield request.get("litellm_session_id")
+    for name in ("metadata", "litellm_metadata"):  # the client's own: of any type
+        yield guard.mapping(name, request.get(name)).get("session_id")
+    yield request.get("litellm_call_id")
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from streaming_logger._default import get_streaming_logger
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import Guard, refusal
 
 __all__ = ["SessionHandler"]
 
@@ -15,8 +15,9 @@ class SessionHandler(logging.Handler):
 
     Records without one, and this library's own, are ignored; other handlers get all of them as before.
     `field` is the record's attribute that names the session. The session is completed as any other:
-    by `complete_session`, or when it is idle for too long. `logger` None: the one of
-    `get_streaming_logger()`, so that `logging.config` can make the handler by its name.
+    by `complete_session`, or when it is idle for too long. A session that is not a str, int or UUID is
+    reported, and its record ignored. `logger` None: the one of `get_streaming_logger()`, so that
+    `logging.config` can make the handler by its name.
 
     >>> from streaming_logger.testing import ManualLogger
     >>> logger = ManualLogger()
@@ -31,15 +32,18 @@ class SessionHandler(logging.Handler):
         self, logger: StreamingLogger | None = None, *, field: str = "session", level: int | str = logging.NOTSET
     ) -> None:
         super().__init__(level)
-        self.logger = logger
+        if not isinstance(field, str) or not field:
+            raise TypeError(refusal("field", "must be the name of a record's attribute", field))
         self.field = field
+        self._guard = Guard("logging", logger)
 
     def emit(self, record: logging.LogRecord) -> None:
-        session_id = getattr(record, self.field, None)
-        if not session_id or record.name.partition(".")[0] == "streaming_logger":  # its records have a session, too
-            return
         try:
-            logger = self.logger or get_streaming_logger()
-            logger.write(str(session_id), f"{self.format(record)}\n")
+            value = getattr(record, self.field, None)
+            # This library's own records have a session, too.
+            if value is None or str(record.name).partition(".")[0] == "streaming_logger":
+                return
+            if (session_id := self._guard.session_id((value,))) is not None:
+                self._guard.write(session_id, f"{self.format(record)}\n")
         except Exception:  # noqa: BLE001 - as every handler does: logging.raiseExceptions decides
             self.handleError(record)

@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from streaming_logger._logger import StreamingLogger
-from streaming_logger.integrations._sdk_client import Choose, log_streams
+from streaming_logger.integrations import _sdk_client
+from streaming_logger.integrations._guard import Choose, Guard
+from streaming_logger.integrations._supported import Supported
 
-__all__ = ["instrument"]
+__all__ = ["SUPPORTED", "instrument"]
+
+SUPPORTED = Supported("openai", "1.92", "4")
 
 _Client = TypeVar("_Client")
 
@@ -22,18 +26,21 @@ def instrument(
 ) -> _Client:
     """Logs all streams of an `OpenAI`, `AsyncOpenAI` or Azure client from now on; returns the client.
 
-    That is `create(stream=True)` and `stream(...)` of `chat.completions`, `responses` and
-    `completions`. What they return stays what it was. A second call changes nothing.
+    That is `create(stream=True)` and `stream(...)` of `chat.completions`, `responses`, `completions`
+    and `beta.threads.runs`, also in the Agents SDK. What they return stays what it was. A second call
+    changes nothing.
     The session id is the request's `extra_headers={"X-Session-Id": ...}`, else what `session_id`
     makes of the request's parameters, else a new one. `include` as in `StreamingLogger.wrap`;
     `logger` None: the one of `get_streaming_logger()`.
-    Not logged: answers that are not streamed, `with_raw_response`, `with_streaming_response`.
-    Raises `TypeError` for what is no OpenAI client.
+    Of `with_streaming_response` the stream that `parse()` returns is logged. Not logged: answers that are
+    not streamed, and `with_raw_response`.
+    Raises `TypeError` or `ValueError` for a wrong argument, and `ImportError` for a version of the SDK
+    that works differently. Later faults are reported in the library's log; the stream passes unchanged.
 
     >>> from openai import OpenAI
     >>> client = instrument(OpenAI(api_key="..."), session_id=lambda request: request.get("user"))
     """
     import openai  # type: ignore[import-not-found,unused-ignore]
 
-    log_streams(openai, client, logger, session_id, include)
+    _sdk_client.instrument(openai, client, Guard("openai", logger, session_id, include), SUPPORTED)
     return client

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import checked_logger, refusal
 from streaming_logger.integrations._metrics import METRICS, Metric, Numbers, numbers
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _FRESH_SECONDS = 0.5
 def instrument(logger: StreamingLogger, meter: Meter | None = None) -> None:
     """Makes the instruments, by the global meter provider's meter if none is given.
 
-    Counters have an attribute `reason` where there are several; there is none for sessions.
+    Counters have an attribute `reason` where there are several; there is none for sessions. Raises
+    `TypeError` for another object than a logger or meter.
 
     >>> import tempfile
     >>> instrument(StreamingLogger(directory=tempfile.mkdtemp()))
@@ -29,8 +31,11 @@ def instrument(logger: StreamingLogger, meter: Meter | None = None) -> None:
     from opentelemetry import metrics  # type: ignore[import-not-found,unused-ignore]
     from opentelemetry.metrics import Observation  # type: ignore[import-not-found,unused-ignore]
 
+    checked_logger(logger)
     if meter is None:
         meter = metrics.get_meter("streaming_logger")
+    if not all(callable(getattr(meter, f"create_observable_{kind}", None)) for kind in ("counter", "gauge")):
+        raise TypeError(refusal("meter", "must be a Meter or None", meter))
     taken: tuple[float, Numbers] = (float("-inf"), {})
 
     def observed(metric: Metric) -> Iterable[Observation]:

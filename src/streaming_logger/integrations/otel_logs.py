@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from streaming_logger._events.observers import Event, Observer
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import checked_logger, refusal
+from streaming_logger.integrations._supported import Supported
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger  # type: ignore[import-not-found,unused-ignore]
 
-__all__ = ["export_sessions"]
+__all__ = ["SUPPORTED", "export_sessions"]
+
+SUPPORTED = Supported("opentelemetry-api", "1.37", "2")
 
 _FIELDS = ("outcome", "bytes", "file")
 
@@ -33,10 +38,31 @@ def export_sessions(
     """
     from opentelemetry import _logs  # type: ignore[import-not-found,unused-ignore]
 
+    checked_logger(logger)
+    if isinstance(max_body_bytes, bool) or not isinstance(max_body_bytes, int):
+        raise TypeError(refusal("max_body_bytes", "must be an int", max_body_bytes))
     if max_body_bytes < 1:
-        raise ValueError(f"max_body_bytes must be at least 1, got {max_body_bytes!r}")
+        raise ValueError(refusal("max_body_bytes", "must be at least 1", max_body_bytes))
     emitter = otel_logger if otel_logger is not None else _logs.get_logger("streaming_logger")
-    logger._engine.events.observers.add(_Exporter(logger, emitter, max_body_bytes))
+    if not callable(getattr(emitter, "emit", None)):
+        raise TypeError(refusal("otel_logger", "must be a Logger or None", otel_logger))
+    try:
+        _record(0, well=True, body="", attributes={})
+    except Exception as error:  # noqa: BLE001 - its module is not stable: whatever it raises, it is another version
+        SUPPORTED.refuse(metadata.version("opentelemetry-api"), f"no log record can be made ({error!r})")
+    logger._engine_here().events.observers.add(_Exporter(logger, emitter, max_body_bytes))
+
+
+def _record(nanoseconds: int, *, well: bool, body: str, attributes: dict[str, Any]) -> Any:
+    from opentelemetry._logs import LogRecord, SeverityNumber
+
+    return LogRecord(
+        timestamp=nanoseconds,
+        severity_number=SeverityNumber.INFO if well else SeverityNumber.WARN,
+        severity_text="INFO" if well else "WARN",
+        body=body,
+        attributes=attributes,
+    )
 
 
 class _Exporter(Observer):
@@ -56,26 +82,15 @@ class _Exporter(Observer):
             self._emit(event, session, self._loops.pop(session, None))
 
     def _emit(self, event: Event, session: str, loop: str | None) -> None:
-        from opentelemetry._logs import LogRecord, SeverityNumber
-
         well = event.fields["outcome"] == "completed" and loop is None
-        attributes: dict[str, Any] = {f"streaming_logger.{name}": event.fields[name] for name in _FIELDS}
-        attributes["streaming_logger.session"] = session
-        if loop is not None:
-            attributes["streaming_logger.loop"] = loop
-        self._otel_logger.emit(
-            LogRecord(
-                timestamp=int(event.at * 1e9),
-                severity_number=SeverityNumber.INFO if well else SeverityNumber.WARN,
-                severity_text="INFO" if well else "WARN",
-                body=self._body(str(event.fields["file"])),
-                attributes=attributes,
-            )
-        )
+        found = {"session": session, "loop": loop, **{name: event.fields.get(name) for name in _FIELDS}}
+        attributes = {f"streaming_logger.{name}": value for name, value in found.items() if value is not None}
+        body = self._body(str(event.fields.get("file")))
+        self._otel_logger.emit(_record(int(event.at * 1e9), well=well, body=body, attributes=attributes))
 
     def _body(self, name: str) -> str:
         try:
-            with open(self._directory / name, "rb") as file:
+            with open(self._directory / name, "rb", opener=_open_file) as file:
                 size, limit = os.fstat(file.fileno()).st_size, self._max_body_bytes
                 if size <= limit:
                     return file.read().decode("utf-8", "backslashreplace")
@@ -86,3 +101,8 @@ class _Exporter(Observer):
             return ""
         left_out = f"\n[streaming_logger: {size - limit:,} bytes left out]\n"
         return head.decode("utf-8", "ignore") + left_out + tail.decode("utf-8", "ignore")
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Without waiting for whoever may have put a pipe in the file's place, and through no link."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from streaming_logger._logger import StreamingLogger
+from streaming_logger.integrations._guard import checked_logger, refusal
 from streaming_logger.integrations._metrics import METRICS, numbers
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ __all__ = ["register"]
 def register(logger: StreamingLogger, registry: CollectorRegistry | None = None) -> Any:
     """Exports a logger's numbers by a registry, the default one if none is given.
 
-    Returns the collector, for `registry.unregister`.
+    Returns the collector, for `registry.unregister`. Raises `TypeError` for another object than a logger
+    or registry.
 
     >>> import tempfile
     >>> from prometheus_client import CollectorRegistry
@@ -32,6 +34,11 @@ def register(logger: StreamingLogger, registry: CollectorRegistry | None = None)
     """
     from prometheus_client import REGISTRY  # type: ignore[import-not-found,unused-ignore]
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # type: ignore[import-not-found,unused-ignore]
+
+    checked_logger(logger)
+    registry = REGISTRY if registry is None else registry
+    if not callable(getattr(registry, "register", None)):
+        raise TypeError(refusal("registry", "must be a CollectorRegistry or None", registry))
 
     class Collector:
         def collect(self) -> Iterator[Any]:
@@ -45,5 +52,5 @@ def register(logger: StreamingLogger, registry: CollectorRegistry | None = None)
                 yield made
 
     collector = Collector()
-    (REGISTRY if registry is None else registry).register(collector)
+    registry.register(collector)
     return collector

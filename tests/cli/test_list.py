@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from tools import Server, age, listed, run, wait_until
 
+from streaming_logger import Config, StreamingLogger
+from streaming_logger._disk.directory import Directory
+from streaming_logger.cli import _view
+from streaming_logger.cli._activity import Activity
+from streaming_logger.cli._target import find_target
 from streaming_logger.cli._view import Session
 
 
@@ -31,6 +36,32 @@ def test_ls_tells_active_completed_error_and_parked(directory: Path) -> None:
         server.stream("sess_active", " again")
         states = {id_: session["state"] for id_, session in listed(directory).items()}
     assert states == {"sess_parked": "parked", "sess_active": "active", "sess_done": "completed", "sess_bad": "error"}
+
+
+def test_completion_that_was_waited_for_is_in_the_ledger(directory: Path) -> None:
+    """`complete_session` returns after that, so whoever looks next knows how the session ended."""
+    ledger = directory / ".streaming_logger" / "ledger.jsonl"
+    with StreamingLogger(Config(flush_interval_seconds=3600, min_free_disk_mb=None), directory=directory) as logger:
+        for number in range(300):
+            logger.write(f"sess_{number}", "x")
+            logger.complete_session(f"sess_{number}", outcome="error")
+            last = json.loads(ledger.read_text().splitlines()[-1])
+            assert (last["session"], last["outcome"]) == (f"sess_{number}", "error")
+
+
+def test_session_that_ends_while_the_command_looks_is_not_orphaned(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended after the ledger was read, and before its lock was probed."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+
+        def probing_after_its_end(of: Directory) -> Activity:
+            server.complete_session("sess_1")
+            return Activity(of)
+
+        monkeypatch.setattr(_view, "Activity", probing_after_its_end)
+        assert [session.state for session in _view.scan(find_target(str(directory), None))] == ["completed"]
 
 
 def test_ls_tells_orphaned_after_a_crash(directory: Path) -> None:

@@ -42,6 +42,13 @@ class Activity:
     def close(self) -> None:
         self._owners.close()
 
+    def any_server(self) -> bool:
+        """Whether a process that has written here lives."""
+        try:
+            return self._owners.any_alive()
+        except OSError:
+            return False
+
     def listed(self, found: Found) -> bool:
         """Whether the system lists a lock on the file. Costs nothing; false proves nothing."""
         return found.identity in self._listed

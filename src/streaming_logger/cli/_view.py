@@ -6,15 +6,16 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.ledger import LedgerTail
 from streaming_logger._disk.names import file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
-from streaming_logger.cli._events import read_events
+from streaming_logger.cli._events import new_events
 from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._target import Target, UsageError
 from streaming_logger.cli._text import one_line
@@ -40,6 +41,8 @@ ORPHANED = "orphaned"
 IN_USE = (ACTIVE, PARKED)
 #: How much earlier than its file's last bytes a completion may be written down: rounding, coarse clocks.
 _GRAIN = 0.1
+#: A server frees a file's lock, then writes the ledger: how long that may take.
+_LEDGER_PAUSES = (0.0, 0.05, 0.1)
 #: So much of a file's end tells how many bytes its characters have.
 _SAMPLE = 4096
 
@@ -99,17 +102,22 @@ class Ends:
         self._recovered: dict[str, int] = {}
         self.since = 0.0 if managed else float("inf")
         """Of what ended before it knows nothing; infinite where no ledger is kept."""
+        self._tail = LedgerTail(directory)
+        first = self.refresh()
+        with suppress(OSError):
+            directory.stat(".streaming_logger/ledger.jsonl.1")
+            if first is not None:
+                self.since = first
+
+    def refresh(self) -> float | None:
+        """Reads what the ledger got since; the time of its first line."""
         first = None
-        try:
-            for event in read_events(directory):
+        with suppress(OSError):
+            for event in new_events(self._tail):
                 if first is None:
                     first = event["at"]
                 self._take(event)
-            directory.stat(".streaming_logger/ledger.jsonl.1")
-        except OSError:
-            return
-        if first is not None:
-            self.since = first
+        return first
 
     def of(self, name: str, mtime: float) -> End | None:
         """How the file's last turn ended; None when something was written since."""
@@ -162,16 +170,20 @@ def files(directory: Directory) -> Iterator[File]:
     """Every file that is a session's by its name; what else lies there is not ours."""
     with directory.scan() as entries:
         for entry in entries:
-            name = entry.name
-            id_ = session_id_of(name)
-            if id_ is None:
-                continue
-            try:
-                found = lstat(f"{directory.path}/{name}")
-            except OSError:  # gone, or a bad inode, which hides no other
-                continue
-            if stat.S_ISREG(found.mode) and found.links == 1:
-                yield File(name, id_, found)
+            yield from _file(directory, entry.name)
+
+
+def _file(directory: Directory, name: str) -> Iterator[File]:
+    """The file of this name, if it is a session's."""
+    id_ = session_id_of(name)
+    if id_ is None:
+        return
+    try:
+        found = lstat(f"{directory.path}/{name}")
+    except OSError:  # gone, or a bad inode, which hides no other
+        return
+    if stat.S_ISREG(found.mode) and found.links == 1:
+        yield File(name, id_, found)
 
 
 def scan(target: Target) -> list[Session]:
@@ -182,6 +194,16 @@ def scan(target: Target) -> list[Session]:
     with directory.opened_readonly(), closing(Activity(directory)) as activity:
         now, loops = time.time(), Loops(directory)
         sessions = [_session(file, target, directory, ends, activity, loops, policy, now) for file in files(directory)]
+        for pause in _LEDGER_PAUSES:
+            # One that ended after the ledger was read looks orphaned: its lock is free, and its line is not known.
+            doubtful = {session.file for session in sessions if session.state == ORPHANED}
+            if not doubtful or (pause and not activity.any_server()):
+                break
+            time.sleep(pause)
+            ends.refresh()
+            sessions = [session for session in sessions if session.file not in doubtful]
+            again = [file for name in doubtful for file in _file(directory, name)]
+            sessions += [_session(file, target, directory, ends, activity, loops, policy, now) for file in again]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 

@@ -87,6 +87,14 @@ def _print(finding: Finding) -> None:
 
 
 def _configuration(target: Target) -> Iterator[Finding]:
+    if target.fault:
+        yield Finding(
+            "problem",
+            f"{target.fault}; {'the defaults are assumed' if target.is_assumed else 'settings left here are used'}",
+            "`check-config` names every problem; a server that starts with this file refuses it",
+        )
+    if target.is_assumed:
+        return
     if target.configured:
         yield Finding("ok", f"configuration {target.config_file}")
     else:

@@ -34,6 +34,8 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 
 def _sweep(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
+    if target.fault and target.is_assumed:
+        raise target.fault  # nothing is deleted by rules that nobody has set
     if not target.managed:  # and a sweeper that opened an empty one would make it ours
         raise UsageError(f"no streaming logger sweeps {target.path}; if it holds sessions' files, set adopt to true")
     if not target.config.enabled:

@@ -6,20 +6,26 @@ empty one as ours, and refuses what another user owns. Looking does none of it.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger._config.schema import Config, load
+from streaming_logger._base.escape import one_line
+from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, load, variable_of
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._disk.paths import exists, is_directory, is_regular
+from streaming_logger._disk.regular import read_regular
 
 __all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
 
 DEFAULT_FILE = "logging_config.json"
+#: The setting in the text of a file that need not be JSON.
+_DIRECTORY = re.compile(r'"directory"\s*:\s*("(?:[^"\\]|\\.)+")')
 
 
 class UsageError(Exception):
@@ -35,6 +41,13 @@ class Target:
     configured: bool
     """Whether that file exists; without it the older module's rules apply."""
     path: Path
+    fault: ConfigError | None = None
+    """What is wrong with ./logging_config.json."""
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether its rules are nobody's: the configuration is faulty, and no server left its own."""
+        return self.fault is not None and self.config_file != self.path / COPY
 
     @property
     def directory(self) -> Directory:
@@ -59,7 +72,7 @@ class Target:
         if not os.access(self.path, os.R_OK | os.X_OK):
             raise UsageError(f"no permission to read {self.path}; {self.owner_hint()}")
         if self.owner_hint() and os.geteuid() != 0:
-            print(f"streaming-logger: not all can be seen: {self.owner_hint()}", file=sys.stderr)
+            _tell(f"not all can be seen: {self.owner_hint()}")
         return self
 
     def owner_hint(self) -> str:
@@ -75,27 +88,50 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
 
     Its rules are those of `--config`, else those that its server left in it, else those of
     ./logging_config.json. A relative directory in a configuration is taken from the configuration's
-    own target: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
+    own target: servers that read ./logging_config.json run there. A fault of ./logging_config.json is
+    reported, and hides no directory; one of `--config` raises `ConfigError`. Raises `UsageError`.
     """
     file = Path(config_file or DEFAULT_FILE)
     if config_file is not None and not exists(file):
         raise UsageError(f"there is no configuration file {file}")
-    if directory is None:
+    fault: ConfigError | None = None
+    try:
         config = load(file)
-        path = (file.parent / config.directory).absolute()
-    else:
-        path = Path(directory).absolute()
-    if config_file is None and (left := _left_by_server(path)) is not None:
-        return Target(config=left, config_file=path / COPY, configured=True, path=path)
+    except ConfigError as error:
+        if config_file is not None:
+            raise
+        config, fault = Config(), error
     if directory is not None:
-        try:
-            config = load(file)
-        except ConfigError as error:
-            if config_file is not None:
-                raise
-            print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
-            config = Config()
-    return Target(config=config, config_file=file, configured=exists(file), path=path)
+        path = Path(directory).absolute()
+    else:
+        path = (file.parent / (_directory_named(file) if fault else config.directory)).absolute()
+        if fault and not is_directory(path):
+            raise fault
+    if config_file is None and (left := _left_by_server(path)) is not None:
+        if directory is not None:
+            fault = None  # that file is not about this directory
+        if fault:
+            _tell(f"{fault}; the settings that a server left in {path} are used")
+        return Target(config=left, config_file=path / COPY, configured=True, path=path, fault=fault)
+    if fault:
+        _tell(f"{fault}; the defaults are assumed")
+    return Target(config=config, config_file=file, configured=exists(file), path=path, fault=fault)
+
+
+def _directory_named(file: Path) -> str:
+    """The directory that a configuration names, although something in it is wrong; the default where none can be told.
+
+    The environment goes before the file.
+    """
+    given = {name.upper(): value for name, value in os.environ.items()}
+    if name := given.get(variable_of("directory")):
+        return name
+    try:
+        _, _, section = read_regular(file, MAX_FILE_BYTES).decode("utf-8", "replace").partition(f'"{SECTION}"')
+        found = _DIRECTORY.search(section)
+        return str(json.loads(found[1], strict=False)) if found else Config().directory
+    except (OSError, ValueError):
+        return Config().directory
 
 
 def _left_by_server(path: Path) -> Config | None:
@@ -105,3 +141,7 @@ def _left_by_server(path: Path) -> Config | None:
         return load(copy, environ={}) if is_regular(copy) else None
     except (ConfigError, OSError):  # of another version, or not for this user to read
         return None
+
+
+def _tell(text: str) -> None:
+    print(f"streaming-logger: {one_line(text)}", file=sys.stderr)

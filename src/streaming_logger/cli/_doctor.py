@@ -13,7 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.journal_file import STORAGE
 from streaming_logger._disk.names import session_id_of
+from streaming_logger._disk.process_files import is_temporary
+from streaming_logger._disk.recovery import waiting_journals
+from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
@@ -21,7 +25,7 @@ from streaming_logger.cli._check import remarks
 from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._keep import recover
 from streaming_logger.cli._target import Target, find_target
-from streaming_logger.cli._text import duration, one_line, size, wrapped
+from streaming_logger.cli._text import counted, duration, one_line, size, wrapped
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, scan
 
@@ -60,6 +64,7 @@ def _doctor(args: Namespace) -> int:
         *_room(target, sessions),
         *_file_system(target),
         *_files(target, sessions),
+        *_journals(target),
         *_workers(owners, sessions),
         *_sessions(target, sessions),
         *_recently(target),
@@ -70,7 +75,7 @@ def _doctor(args: Namespace) -> int:
         for finding in findings:
             _print(finding)
         problems = sum(finding.level == "problem" for finding in findings)
-        note(f"{problems} problems found" if problems else "no problems found")
+        note(f"{counted(problems, 'problem')} found" if problems else "no problems found")
     return FOUND_PROBLEMS if any(finding.level == "problem" for finding in findings) else OK
 
 
@@ -152,7 +157,8 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             "free disk space; shorten file_retention_minutes, or set max_directory_mb",
         )
     elif free is not None:
-        yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {len(sessions):,} sessions")
+        count = counted(len(sessions), "session")
+        yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {count}")
     if limit is not None and used > limit * _MB:
         yield Finding(
             "problem",
@@ -161,7 +167,8 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
     inodes = _system.free_inodes(target.path)
     if inodes is not None and inodes < 10_000:
-        yield Finding("problem", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
+        count = counted(inodes, "more file")
+        yield Finding("problem", f"only {count} can be made on this disk", "delete small files elsewhere")
 
 
 def _file_system(target: Target) -> Iterator[Finding]:
@@ -185,7 +192,7 @@ def _file_system(target: Target) -> Iterator[Finding]:
 
 def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     known = {session.file for session in sessions}
-    strays, planted, open_ones = [], [], []
+    strays, planted, open_ones, timings = [], [], [], []
     with target.directory.scan() as entries:
         for entry in entries:
             if entry.name in known:
@@ -194,13 +201,24 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
                         open_ones.append(entry.name)
             elif session_id_of(entry.name) is not None:
                 planted.append(entry.name)
-            elif entry.name != PRIVATE:
+            elif is_timing_name(entry.name):
+                timings.append(entry.name)
+            elif entry.name != PRIVATE and not is_temporary(entry.name):
                 strays.append(entry.name)
     if planted:
         yield Finding(
             "problem",
             f"{_some(planted)} under the name of a session: a link, or no regular file; it is never written or deleted",
             "move it away; until then that session's text waits in memory",
+        )
+    alone = [name for name in timings if log_name_of(name) not in known]
+    if timings and not alone:
+        yield Finding("ok", f"{counted(len(timings), 'timing file')}, each beside its session's")
+    elif alone:
+        yield Finding(
+            "note",
+            f"{_some(alone)} with the timing of a session whose own file is gone",
+            "the next sweeps delete them when they are due; nothing else needs them",
         )
     if strays:
         yield Finding("note", f"{_some(strays)} of no session; left alone", "move it away if nobody needs it there")
@@ -219,6 +237,23 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
 
 
+def _journals(target: Target) -> Iterator[Finding]:
+    waiting, refused = waiting_journals(target.directory)
+    if waiting:
+        yield Finding(
+            "problem",
+            f"{counted(len(waiting), 'crash journal')} of dead processes ({', '.join(map(str, waiting))}) "
+            f"{'waits' if len(waiting) == 1 else 'wait'} to be recovered: text is missing from session files",
+            "run `streaming-logger doctor --recover`; a server that starts or sweeps here recovers them as well",
+        )
+    for name, why in refused.items():  # of which directory it is cannot be told
+        yield Finding(
+            "note",
+            f"the crash journal {name} cannot be recovered: {why}",
+            f"keep a copy for a report, then remove it: {STORAGE / name}",
+        )
+
+
 def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[Finding]:
     active = sum(session.state in IN_USE for session in sessions)
     alive = [owner for owner in owners if owner.alive]
@@ -227,7 +262,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
             "ok", f"server processes alive: {', '.join(str(owner.pid) for owner in alive)}; {active:,} active"
         )
     else:
-        yield Finding("note", f"no server process has shown itself here; {active:,} sessions are active")
+        yield Finding("note", f"no server process has shown itself here; {counted(active, 'session', 'is active')}")
     for owner in owners:
         if not owner.alive:
             yield Finding("note", f"process {owner.pid} ended without closing its logger; the next sweep clears it up")
@@ -243,7 +278,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
     if parked:
         yield Finding(
             "note",
-            f"{parked:,} active sessions are parked: there are more than a process may have files open",
+            f"{counted(parked, 'active session', 'is parked')}: there are more than a process may have files open",
             "nothing is lost, each write costs an open; raise LimitNOFILE, or max_open_files",
         )
 
@@ -256,7 +291,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(orphaned)} orphaned: a process ended without completing it",
             "was it killed (dmesg, OOM)? The last flush interval's text may be missing; it is swept in its time",
         )
-    patience = target.config.idle_timeout_minutes
+    patience, silent = target.config.idle_timeout_minutes, []
     if patience is not None:
         late = 60 * patience + max(60.0, 5 * target.config.flush_interval_seconds)
         silent = [session.file for session in sessions if session.state in IN_USE and session.idle > late]
@@ -266,6 +301,20 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
                 f"{_some(silent)} active, but silent for longer than idle_timeout_minutes ({patience:g})",
                 "its process hangs or is stopped, or its worker cannot write: see that server's log and health()",
             )
+    stalled = [session.file for session in sessions if session.stalled and session.file not in silent]
+    if stalled:
+        yield Finding(
+            "problem",
+            f"{_some(stalled)} stalled: no text for more than {duration(target.stall_seconds)}",
+            "`ls --state stalled` lists all; is the model or its connection stuck?",
+        )
+    looping = [session.file for session in sessions if session.loop and session.state in IN_USE]
+    if looping:
+        yield Finding(
+            "problem",
+            f"{_some(looping)} looping: the text repeats itself",
+            "`ls --state looping` lists all; `follow ID` shows it; stop those generations",
+        )
     grace = 60 + 3 * target.config.cleanup_interval_seconds
     policy = Policy.of(target.config)
     overdue = [
@@ -281,7 +330,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
     bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, UNKNOWN, "completed", "released"))
     for state, count in bad.most_common(5):
-        yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
+        yield Finding("note", f"{counted(count, 'session')} ended as {state}", f"`ls --state {state}`, then `show ID`")
 
 
 def _recently(target: Target) -> Iterator[Finding]:
@@ -297,25 +346,36 @@ def _recently(target: Target) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("note", f"the ledger cannot be read: {error}")
         return
-    for kind, (text, todo) in _EVENTS.items():
+    for kind, (texts, todo) in _EVENTS.items():
         if counts[kind]:
-            yield Finding("problem", f"in the last hour {text.format(counts[kind])} (last: {last[kind]})", todo)
+            text = texts[counts[kind] > 1].format(counts[kind])
+            yield Finding("problem", f"in the last hour {text} (last: {last[kind]})", todo)
 
 
+#: What to say of one event, of several, and what to do.
 _EVENTS = {
     "dropped": (
-        "{:,} characters were dropped",
+        ("{} character was dropped", "{:,} characters were dropped"),
         "the disk did not take text fast enough or failed: see disk space and faults above; then max_buffer_mb",
     ),
-    "emergency": ("{:,} sweeps had to free disk space", "the disk or max_directory_mb is too small for the retention"),
-    "worker_restarted": ("a worker thread died {:,} times", "a defect: report the server's log around that time"),
-    "reload_refused": ("{:,} edits of the configuration were refused", "`check-config FILE` names every problem"),
+    "emergency": (
+        ("{} sweep had to free disk space", "{:,} sweeps had to free disk space"),
+        "the disk or max_directory_mb is too small for the retention",
+    ),
+    "worker_restarted": (
+        ("a worker thread died once", "a worker thread died {:,} times"),
+        "a defect: report the server's log around that time",
+    ),
+    "reload_refused": (
+        ("{} edit of the configuration was refused", "{:,} edits of the configuration were refused"),
+        "`check-config FILE` names every problem",
+    ),
 }
 
 
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names):,} file{'s' if len(names) != 1 else ''} ({shown})"
+    return f"{counted(len(names), 'file')} ({shown})"
 
 
 VERBS = (

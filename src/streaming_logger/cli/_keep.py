@@ -18,7 +18,7 @@ from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import shortfall
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger.cli._target import Target, UsageError, find_target
-from streaming_logger.cli._text import Column, duration, one_line, print_table, size
+from streaming_logger.cli._text import Column, counted, duration, one_line, print_table, size
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
 
@@ -56,7 +56,7 @@ def _sweep(args: Namespace) -> int:
             columns = Column("REASON"), Column("SIZE", number=True), Column("IDLE", number=True), Column("SESSION")
             print_table(columns, rows)
         if report is None:
-            note(f"{len(due):,} files are due, {size(sum(session.size for session, _ in due))} bytes")
+            note(f"{counted(len(due), 'file', 'is due')}, {size(sum(session.size for session, _ in due))} bytes")
         else:
             note(_summary(report))
     return FOUND_PROBLEMS if report is not None and (report.errors or report.skipped) else OK
@@ -89,9 +89,9 @@ def recover(target: Target) -> None:
     with opened(target) as context:
         Crashes(context).recover_all()
         stats = context.counters.snapshot()
-    note(f"recovered {stats.sessions_recovered:,} sessions of crashed processes, {size(stats.bytes_recovered)} bytes")
+    note(f"recovered {counted(stats.sessions_recovered, 'crashed session')}, {size(stats.bytes_recovered)} bytes")
     if stats.sweep_errors:
-        note(f"{stats.sweep_errors:,} journals or sessions could not be recovered")
+        note(f"failed to recover {counted(stats.sweep_errors, 'journal or session')}")
 
 
 @contextmanager
@@ -111,10 +111,10 @@ def _summary(report: SweepReport) -> str:
     if report.skipped:
         return f"nothing was swept: {report.skipped}"
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.deleted_by_reason.items()))
-    text = f"swept {report.deleted:,} of {report.scanned:,} files{f' ({reasons})' if reasons else ''}"
+    text = f"swept {report.deleted:,} of {counted(report.scanned, 'file')}{f' ({reasons})' if reasons else ''}"
     text += f", {size(report.bytes)} bytes, in {report.duration_seconds:.2f} s"
     if report.kept_in_use:
-        text += f"; {report.kept_in_use:,} were due, but in use or kept as failed"
+        text += f"; {counted(report.kept_in_use, 'file', 'was due')}, but in use or kept as failed"
     return text + (f"; {report.errors:,} could not be swept: see the log" if report.errors else "")
 
 

@@ -24,6 +24,7 @@ from streaming_logger._disk.regular import read_regular
 __all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
 
 DEFAULT_FILE = "logging_config.json"
+_STALL_SECONDS = 15.0
 #: The setting in the text of a file that need not be JSON.
 _DIRECTORY = re.compile(r'"directory"\s*:\s*("(?:[^"\\]|\\.)+")')
 
@@ -48,6 +49,16 @@ class Target:
     def is_assumed(self) -> bool:
         """Whether its rules are nobody's: the configuration is faulty, and no server left its own."""
         return self.fault is not None and self.config_file != self.path / COPY
+
+    @property
+    def stall_seconds(self) -> float:
+        """An active session counts as stalled when its file got nothing for longer.
+
+        The setting; where that is null no server reports stalls, and an operator wants to see them. A file
+        grows once a flush interval: what is shorter is no silence.
+        """
+        limit = self.config.stall_seconds
+        return max(_STALL_SECONDS if limit is None else limit, 1.5 * self.config.flush_interval_seconds)
 
     @property
     def directory(self) -> Directory:

@@ -20,6 +20,7 @@ from streaming_logger._base.escape import escape, one_line
 __all__ = [
     "Column",
     "age",
+    "counted",
     "cut",
     "duration",
     "escape",
@@ -72,6 +73,22 @@ def size(count: float) -> str:
         if count < 999.5 or unit == "T":
             return f"{count:.0f}{unit}"
     raise AssertionError
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """A number of things, and what they do.
+
+    >>> counted(1, "file", "is due"), counted(2_000, "file", "is due"), counted(0, "process")
+    ('1 file is due', '2,000 files are due', '0 processes')
+    """
+    if count != 1:
+        noun += "es" if noun.endswith("s") else "s"
+        first, space, rest = verb.partition(" ")
+        verb = _PLURALS.get(first, first) + space + rest
+    return f"{count:,} {noun} {verb}".rstrip()
+
+
+_PLURALS = {"is": "are", "was": "were", "has": "have"}
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
+from streaming_logger._base.stats import Outcome
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.ledger import LedgerTail
 from streaming_logger._disk.names import file_name_of, session_id_of
@@ -23,6 +24,7 @@ from streaming_logger.cli._text import one_line
 __all__ = [
     "IN_USE",
     "ORPHANED",
+    "STATES",
     "Ends",
     "File",
     "Session",
@@ -37,6 +39,12 @@ __all__ = [
 T = TypeVar("T")
 
 ORPHANED = "orphaned"
+#: All states that `ls` can show, and what else sessions can be selected by.
+STATES = (
+    *("active", "parked", "orphaned", "unknown"),
+    *(*get_args(Outcome), "released", "disabled"),
+    *("pinned", "looping", "stalled"),
+)
 #: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
 #: How much earlier than its file's last bytes a completion may be written down: rounding, coarse clocks.
@@ -72,6 +80,14 @@ class Session(NamedTuple):
     """Bytes of it that came from crash journals."""
     loop: str
     """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
+    stalled: bool
+    """Whether it is active and has got no text for longer than `stall_seconds`."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """All by which it can be selected."""
+        extra = {"pinned": self.pinned, "looping": bool(self.loop), "stalled": self.stalled}
+        return (self.state, *(name for name, holds in extra.items() if holds))
 
 
 class File(NamedTuple):
@@ -262,12 +278,13 @@ def _session(
         size=found.size,
         age=None if born is None else now - born,
         idle=idle,
-        rate=_rate(directory, file, ends) if in_use else None,
+        rate=_rate(target, file, ends, now) if in_use else None,
         swept_in=swept_in,
         swept_by=swept_by,
         mtime=mtime,
         recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
+        stalled=in_use and idle > target.stall_seconds,
     )
 
 
@@ -287,14 +304,16 @@ def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str
     return (ORPHANED if mtime >= ends.since else "completed"), False
 
 
-def _rate(directory: Directory, file: File, ends: Ends) -> float | None:
-    """Characters a second since the file was made, or since its turn before ended."""
+def _rate(target: Target, file: File, ends: Ends, now: float) -> float | None:
+    """Characters a second since the file was made, or since its turn before ended; a silence counts."""
     end = ends.before(file.name)
     begun, size = (end.at, file.found.size - end.size) if end else (file.found.born, file.found.size)
-    seconds = None if begun is None else file.found.mtime - begun
+    # Within a flush interval there is no silence: the text of that time is not in the file yet.
+    until = now if now - file.found.mtime > 1.5 * target.config.flush_interval_seconds else file.found.mtime
+    seconds = None if begun is None else until - begun
     if seconds is None or seconds < 0.5 or size < 0:
         return None
-    return size * characters_per_byte(directory, file.name) / seconds
+    return size * characters_per_byte(target.directory, file.name) / seconds
 
 
 def characters_per_byte(directory: Directory, name: str) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tools import COMMAND, Server, age, listed, run
 
+from streaming_logger._version import __version__
 from streaming_logger.cli._main import VERBS, table
 
 README = Path(__file__).parents[2] / "README.md"
@@ -222,3 +223,38 @@ def test_another_user_is_told_whose_directory_it_is() -> None:
             assert "0 ended, 1 unknown" in nobody("top", "-d", "0", code=0)
             assert "sudo -u '#0'" in nobody("ls", code=0)
             assert "sudo -u '#0'" in nobody("doctor", code=1)
+
+
+def test_version_is_told() -> None:
+    """That of the package."""
+    assert run("--version").stdout == f"streaming-logger {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["ls", "--archive", "foo://["],
+        ["ls", "--archive", "foo://\x1b[31m"],
+        ["ls", "--archive", "file:///", "--date", "\x1b[31m"],
+        ["ls", "--state", "\x1b[31m"],
+        ["ls", "--sort", "\x1b[31m"],
+        ["ls", "--dir", "\x1b[31m"],
+        ["ls", "--dir", "x" * 5000],
+        ["ls", "--config", "\x1b[31m"],
+        ["ls", "--config", "x" * 5000],
+        ["check-config", "\x1b[31m"],
+        ["archive", "foo://["],
+        ["find", "x", "--archive", "foo://["],
+        ["show", "x", "--archive", "foo://["],
+        ["\x1b[31m"],
+        ["top", "-d", "\x1b[31m"],
+        ["ls", "-n", "\u00b2"],
+    ],
+)
+def test_wrong_argument_is_an_error_and_is_escaped(wrong: list[str], directory: Path) -> None:
+    """No traceback, and no terminal sequence."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+    done = run(*wrong, *(() if "--dir" in wrong or len(wrong) == 1 else ("--dir", directory)), check=2)
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout

@@ -29,6 +29,7 @@ from streaming_logger.cli._verb import (
     archive_argument,
     id_argument,
     note,
+    print_json,
     print_json_lines,
     refuse_unknown,
 )
@@ -42,9 +43,9 @@ _SHOWN = 20
 _OUTCOMES = (*get_args(Outcome), "released", "disabled")
 
 _COLUMNS = (
-    Column("OUTCOME"),
+    Column("OUTCOME", state=True),
     Column("SIZE", number=True),
-    Column("BEGAN"),
+    Column("BEGAN", spare=True),
     Column("ENDED"),
     Column("HOST"),
     Column("SESSION"),
@@ -75,7 +76,9 @@ def _found(bucket: Bucket, wanted: str, problems: _Problems) -> list[Record]:
 
     if not wanted:
         raise UsageError("the ID is empty")
-    name = file_name_of(wanted).removesuffix(SUFFIX)
+    given = wanted.removesuffix(SUFFIX)  # the name of its file, as another listing may have it, or its id
+    is_name = "%" in given and session_id_of(given + SUFFIX) is not None
+    name = given if is_name else file_name_of(wanted).removesuffix(SUFFIX)
     records = lookup.records_of(bucket, name, problems.report)
     if records or problems.code != OK:
         return records
@@ -218,9 +221,17 @@ def _archive(args: Namespace) -> int:
             passes.run()
         stats = context.counters.snapshot()
     if isinstance(passes.failure, UnusableError) and not stats.uploads:
+        if args.json:
+            print_json({"url": config.archive.url, "error": str(passes.failure)})
         return USAGE  # the log has said which, and why
-    note(f"archived {counted(stats.uploads, 'session')}, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
-    if passes.is_locked_out:
+    uploaded = {"uploads": stats.uploads, "bytes": stats.uploaded_bytes, "errors": stats.upload_errors}
+    if args.json:
+        print_json({"url": config.archive.url, **uploaded, "locked_out": passes.is_locked_out})
+    else:
+        note(
+            f"archived {counted(stats.uploads, 'session')}, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}"
+        )
+    if passes.is_locked_out and not args.json:
         note("another process uploads this directory")
     return FOUND_PROBLEMS if stats.upload_errors else OK
 

@@ -17,7 +17,7 @@ from streaming_logger._disk.directory import Directory
 from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import shortfall
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger.cli._target import Target, UsageError, find_target
+from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
 from streaming_logger.cli._text import Column, counted, duration, one_line, print_table, size
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
@@ -130,8 +130,8 @@ def _unpin(args: Namespace) -> int:
 
 
 def _set_pin(args: Namespace, change: Callable[[int], int], summary: str) -> int:
-    target = find_target(args.dir, args.config).must_exist()
-    session = find(scan(target), args.id)
+    target, wanted = find_target_of(args.id, args.dir, args.config)
+    session = find(scan(target.must_exist()), wanted)
     if session is None:
         note(f"there is no session {one_line(args.id)} in {target.path}")
         return FOUND_PROBLEMS

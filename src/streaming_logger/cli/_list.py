@@ -14,7 +14,7 @@ from typing import Any
 from streaming_logger._disk.names import session_id_of
 from streaming_logger.cli._archive import list_archive, list_arguments
 from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target, UsageError, find_target
+from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
 from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
@@ -27,16 +27,16 @@ from streaming_logger.cli._verb import (
     print_json_lines,
     refuse_unknown,
 )
-from streaming_logger.cli._view import STATES, Session, resolve, scan
+from streaming_logger.cli._view import STATES, Session, begins, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
 _COLUMNS = (
-    Column("STATE"),
+    Column("STATE", state=True),
     Column("SIZE", number=True),
-    Column("AGE", number=True),
+    Column("AGE", number=True, spare=True),
     Column("IDLE", number=True),
-    Column("CHAR/S", number=True),
+    Column("CHAR/S", number=True, spare=True),
     Column("SWEPT"),
     Column("SESSION"),
 )
@@ -70,7 +70,7 @@ def _ls(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
     sessions = scan(target)
     if args.prefix:
-        sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]
+        sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
     if args.state:
         wanted = {*args.state}
         refuse_unknown("state", wanted, {*STATES, *(session.state for session in sessions)})
@@ -231,18 +231,19 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 
 def _history(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
-    events: Iterable[dict[str, Any]] = _events(target)
-    if args.id is not None:
-        events = _of_one(list(events), args.id)
+    if args.id is None:
+        events: Iterable[dict[str, Any]] = _events(find_target(args.dir, args.config).must_exist())
+    else:
+        target, wanted = find_target_of(args.id, args.dir, args.config)
+        events = _of_one(list(_events(target.must_exist())), wanted)
     # Sorted: two processes may append their lines the other way round.
     shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
     if args.json:
         print_json_lines(shown)
     else:
-        rows = [(at(event["at"]), one_line(event["event"]), _details(event), _whose(event)) for event in shown]
+        rows = [(at(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table((Column("WHEN"), Column("EVENT"), Column("DETAILS"), Column("SESSION")), rows)
+            print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS
@@ -260,7 +261,7 @@ def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
     of: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         session = event.get("session")
-        if isinstance(session, str) and session.startswith(wanted):
+        if isinstance(session, str) and begins(session, (wanted,)):
             of.setdefault(session, []).append(event)
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
@@ -279,6 +280,10 @@ def _details(event: dict[str, Any]) -> str:
     outcome = event.get("outcome")
     if outcome is not None and outcome != event["event"]:
         words.append(f"as {outcome}")
+    elif event["event"] == "loop":
+        words.append(f"{event.get('kind')} from character {whole(event.get('offset')):,}: {event.get('sample')}")
+        if event.get("ended"):
+            words.append("found after its end")
     elif "reason" in event and "outcome" not in event:
         words.append(f"by {event['reason']}" if event["event"] == "deleted" else str(event["reason"]))
     if isinstance(event.get("characters"), int):

@@ -18,10 +18,12 @@ from streaming_logger._base.escape import one_line
 from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, load, variable_of
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.paths import exists, is_directory, is_regular
 from streaming_logger._disk.regular import read_regular
+from streaming_logger._disk.timing import is_timing_name, log_name_of
 
-__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
+__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target", "find_target_of"]
 
 DEFAULT_FILE = "logging_config.json"
 _STALL_SECONDS = 15.0
@@ -127,6 +129,21 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
     if fault:
         _tell(f"{fault}; the defaults are assumed")
     return Target(config=config, config_file=file, configured=exists(file), path=path, fault=fault)
+
+
+def find_target_of(wanted: str, directory: str | None, config_file: str | None) -> tuple[Target, str]:
+    """The same for one session: the path of its file names its directory, too. And what names it there."""
+    parent, name = os.path.split(wanted)
+    if is_timing_name(name):
+        name = log_name_of(name)
+    if session_id_of(name) is not None:
+        try:
+            is_path = is_directory(Path(parent, PRIVATE)) or (parent != "" and is_regular(Path(parent, name)))
+        except (OSError, ValueError):  # too long for a path: an id
+            is_path = False
+        if is_path:
+            return find_target(parent or ".", config_file), name
+    return find_target(directory, config_file), wanted
 
 
 def _directory_named(file: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from streaming_logger._base.stats import Outcome
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.ledger import LedgerTail
-from streaming_logger._disk.names import file_name_of, session_id_of
+from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
@@ -28,6 +28,7 @@ __all__ = [
     "Ends",
     "File",
     "Session",
+    "begins",
     "characters_per_byte",
     "ended_well",
     "files",
@@ -233,13 +234,32 @@ def resolve(candidates: Sequence[tuple[tuple[str, ...], T]], wanted: str) -> T |
     """The candidate one of whose names is `wanted`, or whose first name alone begins with it."""
     if not wanted:  # an unset variable of a script, and every id begins with it
         raise UsageError("the ID is empty")
-    exact = [(names, value) for names, value in candidates if wanted in names]
-    found = exact or [(names, value) for names, value in candidates if names[0].startswith(wanted)]
+    found = (
+        [(names, value) for names, value in candidates if wanted in names]
+        or [(names, value) for names, value in candidates if wanted in printed(names[0])]
+        or [(names, value) for names, value in candidates if names[0].startswith(wanted)]
+        or [(names, value) for names, value in candidates if begins(names[0], (wanted,))]
+    )
     if len(found) > 1:
         shown = [one_line(names[0]) for names, _ in found[-20:]]
         more = f"\n  ... and {len(found) - 20} more" if len(found) > 20 else ""
         raise UsageError(f"{one_line(wanted)} begins the ids of {len(found)} sessions:\n  " + "\n  ".join(shown) + more)
     return found[0][1] if found else None
+
+
+def begins(id_: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether an id begins so, as it is or as it is printed."""
+    return id_.startswith(prefixes) or any(name.startswith(prefixes) for name in printed(id_))
+
+
+def printed(id_: str) -> tuple[str, str, str]:
+    r"""An id as the command prints it, and as the name of its file.
+
+    >>> print(*printed("a b\n"))
+    a b\n a%20b%0A a%20b%0A.log
+    """
+    name = file_name_of(id_)
+    return one_line(id_), name.removesuffix(SUFFIX), name
 
 
 def ended_well(state: str) -> bool:

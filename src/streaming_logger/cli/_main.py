@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import streaming_logger
 from streaming_logger._archive.bucket import ArchiveError
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.escape import one_line
-from streaming_logger._version import __version__
 from streaming_logger.cli import (
     _archive,
     _check,
@@ -108,7 +108,7 @@ def table() -> str:
 def _parser() -> argparse.ArgumentParser:
     # Before the verb they have their defaults, after it they only speak when they are given.
     parser = _Parser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
-    parser.add_argument("--version", action="version", version=f"streaming-logger {__version__}")
+    parser.add_argument("--version", action="version", version=f"streaming-logger {streaming_logger.__version__}")
     _common(parser, default=None)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:

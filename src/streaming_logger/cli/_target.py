@@ -56,11 +56,15 @@ class Target:
     def stall_seconds(self) -> float:
         """An active session counts as stalled when its file got nothing for longer.
 
-        The setting; where that is null no server reports stalls, and an operator wants to see them. A file
-        grows once a flush interval: what is shorter is no silence.
+        The setting; where that is null no server reports stalls, and an operator wants to see them.
         """
         limit = self.config.stall_seconds
-        return max(_STALL_SECONDS if limit is None else limit, 1.5 * self.config.flush_interval_seconds)
+        return max(_STALL_SECONDS if limit is None else limit, self.silence_seconds)
+
+    @property
+    def silence_seconds(self) -> float:
+        """A file grows once a flush interval: only what is longer is a silence."""
+        return 1.5 * self.config.flush_interval_seconds
 
     @property
     def directory(self) -> Directory:

@@ -81,6 +81,8 @@ class Session(NamedTuple):
     """Bytes of it that came from crash journals."""
     loop: str
     """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
+    silence: float | None
+    """Of an active session: the seconds since its last write, if they are more than a flush interval."""
     stalled: bool
     """Whether it is active and has got no text for longer than `stall_seconds`."""
 
@@ -304,6 +306,7 @@ def _session(
         mtime=mtime,
         recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
+        silence=idle if in_use and idle > target.silence_seconds else None,
         stalled=in_use and idle > target.stall_seconds,
     )
 
@@ -328,8 +331,7 @@ def _rate(target: Target, file: File, ends: Ends, now: float) -> float | None:
     """Characters a second since the file was made, or since its turn before ended; a silence counts."""
     end = ends.before(file.name)
     begun, size = (end.at, file.found.size - end.size) if end else (file.found.born, file.found.size)
-    # Within a flush interval there is no silence: the text of that time is not in the file yet.
-    until = now if now - file.found.mtime > 1.5 * target.config.flush_interval_seconds else file.found.mtime
+    until = now if now - file.found.mtime > target.silence_seconds else file.found.mtime
     seconds = None if begun is None else until - begun
     if seconds is None or seconds < 0.5 or size < 0:
         return None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -37,19 +39,22 @@ def log_streams(
     if hasattr(request, "logs_streams"):
         return
 
-    def logged(made: Any, options: Any) -> Any:
+    def logged(made: Any, options: Any, asked_at: float) -> Any:
         if isinstance(made, (sdk.Stream, sdk.AsyncStream)):
-            session_id = _session_id(options, choose)
-            _attach(made, (logger or get_streaming_logger()).wrap(session_id, made._iterator, include=include))
+            session_id, used = _session_id(options, choose) or os.urandom(16).hex(), logger or get_streaming_logger()
+            # Its start is that of the request: the first chunk is often there as soon as the stream is.
+            used._engine_here().begin_session(session_id, time.monotonic() - asked_at)
+            _attach(made, used.wrap(session_id, made._iterator, include=include))
         return made
 
-    async def logged_later(made: Awaitable[Any], options: Any) -> Any:
-        return logged(await made, options)
+    async def logged_later(made: Awaitable[Any], options: Any, asked_at: float) -> Any:
+        return logged(await made, options, asked_at)
 
     @functools.wraps(request)
     def request_logged(*args: Any, **kwargs: Any) -> Any:
+        asked_at = time.monotonic()
         made, options = request(*args, **kwargs), kwargs.get("options") or args[1]
-        return logged_later(made, options) if hasattr(made, "__await__") else logged(made, options)
+        return logged_later(made, options, asked_at) if hasattr(made, "__await__") else logged(made, options, asked_at)
 
     @functools.wraps(copy)
     def copy_logged(*args: Any, **kwargs: Any) -> Any:

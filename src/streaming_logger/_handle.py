@@ -12,7 +12,13 @@ from streaming_logger._base.stats import Outcome
 __all__ = ["SessionHandle"]
 
 
+class _Engine(Protocol):
+    def begin_session(self, session_id: str) -> bool: ...
+
+
 class _Logger(Protocol):
+    def _engine_here(self) -> _Engine: ...
+
     def write(self, session_id: str, chunk: str | None) -> None: ...
 
     def complete_session(self, session_id: str, *, outcome: Outcome, wait: bool) -> None: ...
@@ -37,6 +43,7 @@ class SessionHandle:
         self._logger.write(self.session_id, chunk)
 
     def __enter__(self) -> SessionHandle:
+        self._logger._engine_here().begin_session(self.session_id)
         return self
 
     def __exit__(
@@ -47,7 +54,7 @@ class SessionHandle:
         self._logger.complete_session(self.session_id, outcome=outcome, wait=wait)
 
     async def __aenter__(self) -> SessionHandle:
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

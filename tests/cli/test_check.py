@@ -13,6 +13,7 @@ import pytest
 from tools import Server, age, run
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.journal_file import is_available
 from streaming_logger.cli import _doctor
 from streaming_logger.cli._target import find_target
 from streaming_logger.cli._view import scan
@@ -183,7 +184,7 @@ def test_doctor_finds_what_the_ledger_says_of_the_last_hour(config: Path, direct
         ledger.writelines(json.dumps(event) + "\n" for event in events)
     found = "".join(findings(directory, code=1))
     assert "1,234 characters were dropped" in found
-    assert "1 edits of the configuration were refused" in found
+    assert "1 edit of the configuration was refused" in found
     assert "worker" not in found
     assert "\x1b" not in run("doctor", check=1).stdout
 
@@ -226,3 +227,49 @@ def test_doctor_notes_pins_and_parked_sessions(config: Path, directory: Path) ->
         shown = run("doctor").stdout
     assert "1 file (sess_3.log) pinned" in shown
     assert "active sessions are parked" in shown
+
+
+def test_doctor_knows_timing_files(directory: Path) -> None:
+    """They belong to their sessions; one whose session's file is gone is noted."""
+    with Server(directory, record_timing=True) as server:
+        server.stream("sess_1", "Hello")
+        server.stream("sess_2", "Hello")
+        done = run("doctor", "--dir", directory)
+        assert "2 timing files" in done.stdout
+        assert "of no session" not in done.stdout
+        server.complete_session("sess_2")
+        (directory / "sess_2.log").unlink()
+        done = run("doctor", "--dir", directory)
+    assert "1 file (sess_2.timing) with the timing of a session whose own file is gone" in done.stdout
+
+
+def test_doctor_finds_a_crash_journal_that_waits(directory: Path) -> None:
+    """And `--recover`, which it names, leaves nothing to be found."""
+    if not is_available():
+        pytest.skip("this system has no storage in memory")
+    with Server(directory, crash_journal=True, flush_interval_seconds=3600) as server:
+        server.write("sess_1", "Hello")
+        assert "crash journal" not in "".join(findings(directory, code=0))
+        server.kill()
+    found = findings(directory, code=1)
+    (text,) = [text for text in found if "crash journal" in text]
+    assert text.startswith(f"1 crash journal of dead processes ({server.process.pid}) waits")
+    assert "doctor --recover" in found[text]
+    assert "recovered 1 crashed session, 5 bytes" in run("doctor", "--recover", "--dir", directory, check=None).stderr
+    assert (directory / "sess_1.log").read_text() == "Hello"
+    assert "crash journal" not in run("doctor", "--dir", directory, check=None).stdout
+
+
+def test_doctor_finds_stalled_and_looping_sessions(directory: Path) -> None:
+    """Stalls by the server's own `stall_seconds`."""
+    with Server(directory, stall_seconds=60) as server:
+        server.stream("sess_well", "Hello")
+        server.stream("sess_loop", "all work and no play makes a dull boy, " * 40)
+        server.stream("sess_stall", "Hello")
+        age(directory / "sess_stall.log", 90)
+        age(directory / "sess_well.log", 40)
+        found = "".join(findings(directory, code=1))
+        done = run("doctor", "--dir", directory, check=1)
+    assert "1 file (sess_stall.log) stalled: no text for more than 1m00s" in found
+    assert "1 file (sess_loop.log) looping" in found
+    assert "2 problems found" in done.stderr

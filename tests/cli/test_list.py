@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from tools import Server, age, listed, run, wait_until
 
+from streaming_logger import Config, StreamingLogger
+from streaming_logger._disk.directory import Directory
+from streaming_logger.cli import _view
+from streaming_logger.cli._activity import Activity
+from streaming_logger.cli._target import find_target
 from streaming_logger.cli._view import Session
 
 
@@ -31,6 +36,32 @@ def test_ls_tells_active_completed_error_and_parked(directory: Path) -> None:
         server.stream("sess_active", " again")
         states = {id_: session["state"] for id_, session in listed(directory).items()}
     assert states == {"sess_parked": "parked", "sess_active": "active", "sess_done": "completed", "sess_bad": "error"}
+
+
+def test_completion_that_was_waited_for_is_in_the_ledger(directory: Path) -> None:
+    """`complete_session` returns after that, so whoever looks next knows how the session ended."""
+    ledger = directory / ".streaming_logger" / "ledger.jsonl"
+    with StreamingLogger(Config(flush_interval_seconds=3600, min_free_disk_mb=None), directory=directory) as logger:
+        for number in range(300):
+            logger.write(f"sess_{number}", "x")
+            logger.complete_session(f"sess_{number}", outcome="error")
+            last = json.loads(ledger.read_text().splitlines()[-1])
+            assert (last["session"], last["outcome"]) == (f"sess_{number}", "error")
+
+
+def test_session_that_ends_while_the_command_looks_is_not_orphaned(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended after the ledger was read, and before its lock was probed."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+
+        def probing_after_its_end(of: Directory) -> Activity:
+            server.complete_session("sess_1")
+            return Activity(of)
+
+        monkeypatch.setattr(_view, "Activity", probing_after_its_end)
+        assert [session.state for session in _view.scan(find_target(str(directory), None))] == ["completed"]
 
 
 def test_ls_tells_orphaned_after_a_crash(directory: Path) -> None:
@@ -262,3 +293,39 @@ def test_json_of_an_id_with_half_a_character_can_be_read_by_anybody(directory: P
         server.stream("whole \U0001f600", "x")
     document = json.loads(run("ls", "--json", "--dir", directory).stdout)
     assert {session["id"] for session in document} == {r"half \ud800", "whole \U0001f600"}
+
+
+def test_stalls_and_loops_are_marked_and_can_be_selected(directory: Path) -> None:
+    """By the `stall_seconds` of the settings, as `top` marks them."""
+    with Server(directory, stall_seconds=60, radar={"enabled": False}) as server:
+        server.stream("sess_slow", "Hello")
+        server.stream("sess_loop", "all work and no play makes a dull boy, " * 40)
+        server.stream("sess_stall", "Hello")
+        age(directory / "sess_slow.log", 40)
+        age(directory / "sess_stall.log", 90)
+        for state, id_ in (("stalled", "sess_stall"), ("looping", "sess_loop")):
+            (shown,) = json.loads(run("ls", "--state", state, "--json", "--dir", directory).stdout)
+            assert shown["id"] == id_
+        assert "active STALLED" in run("ls", "--dir", directory).stdout
+        assert "1 LOOP, 1 STALLED" in run("top", "-d", "0", "--dir", directory).stdout
+
+
+def test_state_that_does_not_exist_is_refused(directory: Path) -> None:
+    """With those that do; what a session has is one, whatever it is called."""
+    with Server(directory) as server:
+        server.stream("sess_1", "Hello")
+        done = run("ls", "--state", "actve", "--dir", directory, check=2)
+    assert "there is no state actve; there are abandoned, active, " in done.stderr
+
+
+def test_rate_counts_a_silence_that_lasts(directory: Path) -> None:
+    """A session that wrote much and stands still is not fast."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x" * 10_000)
+        time.sleep(1)  # a rate needs a time span
+        server.stream("sess_1", "x" * 10_000)
+        before = listed(directory)["sess_1"]["rate"]
+        if before is None:
+            pytest.skip("this file system does not keep the time of birth")
+        wait_until(lambda: listed(directory)["sess_1"]["idle"] > 3.1, lambda: str(listed(directory)))
+        assert listed(directory)["sess_1"]["rate"] < before / 2

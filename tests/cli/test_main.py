@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from tools import COMMAND, Server, age, listed, run
 
+from streaming_logger._version import __version__
 from streaming_logger.cli._main import VERBS, table
 
 README = Path(__file__).parents[2] / "README.md"
@@ -70,6 +72,40 @@ def test_bad_configuration_does_not_hide_a_named_directory(tmp_path: Path, direc
         done = run("ls", "--dir", directory)
     assert "sess_1" in done.stdout
     assert "the defaults are assumed" in done.stderr
+
+
+_BROKEN = ['{"streaming_logs": {"directory": "%s",}}', '{"streaming_logs": {"directory": "%s", "enabled": "yes"}}']
+
+
+@pytest.mark.parametrize("broken", [*_BROKEN, '{"streaming_logs": {"directory": "%s', "{"])
+def test_broken_configuration_here_does_not_block_a_look(tmp_path: Path, broken: str) -> None:
+    """The directory that it names is shown, else the default one, by the settings that its server left there."""
+    directory = tmp_path / ("elsewhere" if broken in _BROKEN else "logs/streaming")
+    with Server(directory, file_retention_minutes=None, max_session_age_hours=None) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+        (tmp_path / "logging_config.json").write_text(broken.replace("%s", "elsewhere"))
+        for verb in ("ls", "history", "stats", "show sess_1", "follow sess_1", "top -d 0"):
+            assert "the settings that a server left in" in run(*verb.split()).stderr
+        assert listed_here() == {"sess_1": "no rule"}
+        assert "logging_config.json: " in run("doctor", check=1).stdout
+
+
+def listed_here() -> dict[str, str]:
+    """The rule by which each session in the directory of ./logging_config.json goes."""
+    return {session["id"]: session["swept_by"] for session in json.loads(run("ls", "--json").stdout)}
+
+
+def test_nothing_is_deleted_by_assumed_rules(tmp_path: Path, directory: Path) -> None:
+    """Where the configuration is broken and no settings were left, looking goes by the defaults; sweeping does not."""
+    with Server(directory, file_retention_minutes=None, max_session_age_hours=None) as server:
+        server.stream("sess_1", "Hello")
+        server.complete_session("sess_1")
+    age(directory / "sess_1.log", 1e6)
+    (directory / ".streaming_logger" / "settings.json").unlink()
+    (tmp_path / "logging_config.json").write_text("{")
+    assert "must be JSON" in run("sweep", "--dir", directory, check=2).stderr
+    assert (directory / "sess_1.log").exists()
 
 
 def test_rules_are_those_that_the_server_left_in_the_directory(tmp_path: Path, directory: Path) -> None:
@@ -187,3 +223,38 @@ def test_another_user_is_told_whose_directory_it_is() -> None:
             assert "0 ended, 1 unknown" in nobody("top", "-d", "0", code=0)
             assert "sudo -u '#0'" in nobody("ls", code=0)
             assert "sudo -u '#0'" in nobody("doctor", code=1)
+
+
+def test_version_is_told() -> None:
+    """That of the package."""
+    assert run("--version").stdout == f"streaming-logger {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["ls", "--archive", "foo://["],
+        ["ls", "--archive", "foo://\x1b[31m"],
+        ["ls", "--archive", "file:///", "--date", "\x1b[31m"],
+        ["ls", "--state", "\x1b[31m"],
+        ["ls", "--sort", "\x1b[31m"],
+        ["ls", "--dir", "\x1b[31m"],
+        ["ls", "--dir", "x" * 5000],
+        ["ls", "--config", "\x1b[31m"],
+        ["ls", "--config", "x" * 5000],
+        ["check-config", "\x1b[31m"],
+        ["archive", "foo://["],
+        ["find", "x", "--archive", "foo://["],
+        ["show", "x", "--archive", "foo://["],
+        ["\x1b[31m"],
+        ["top", "-d", "\x1b[31m"],
+        ["ls", "-n", "\u00b2"],
+    ],
+)
+def test_wrong_argument_is_an_error_and_is_escaped(wrong: list[str], directory: Path) -> None:
+    """No traceback, and no terminal sequence."""
+    with Server(directory) as server:
+        server.stream("sess_1", "x")
+    done = run(*wrong, *(() if "--dir" in wrong or len(wrong) == 1 else ("--dir", directory)), check=2)
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout

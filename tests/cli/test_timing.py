@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tools import run, terminal
+from tools import Server, age, run, terminal
 
 from recordings import events_of, write_pair
 from streaming_logger.cli._chart import rates
@@ -206,3 +207,16 @@ def run_program(program: Path, *arguments: str, code: int) -> str:
     done = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, timeout=50)
     assert done.returncode == code, done.stderr
     return done.stderr
+
+
+def test_silence_that_lasts_is_the_longest_stall(directory: Path) -> None:
+    """Of an active session; and the time to its first chunk is not known, for it began with that."""
+    with Server(directory, record_timing=True) as server:
+        server.stream("sess_1", "Hello")
+        age(directory / "sess_1.log", 90)
+        rows = run("timing", "sess_1", "--dir", directory).stdout
+        numbers = json.loads(run("timing", "sess_1", "--json", "--dir", directory).stdout)
+    assert re.search(r"longest stall +9\d\.\d\d s, at 0 ms, after byte 5, until now", rows)
+    assert re.search(r"time to first chunk +-\n", rows)
+    assert numbers["first_chunk_seconds"] is None
+    assert 89 < numbers["total_seconds"] < 150

@@ -243,7 +243,7 @@ def test_narrow_terminal_hides_no_session_and_no_unit(directory: Path) -> None:
         server.stream("sess_1", "x" * 118_000)
         server.complete_session("sess_1")
         shown.enters("ls", "--dir", directory)
-        assert "118k" in shown.shows("1 sessions: ")
+        assert "118k" in shown.shows("1 session: ")
         assert "sess_1" in shown.screen()
 
 

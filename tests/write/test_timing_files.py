@@ -44,6 +44,30 @@ def play(logger: ManualLogger, events: Iterable[tuple[float, str]], session: str
         logger.write(session, text)
 
 
+def test_first_delay_in_a_session_block_is_the_time_since_it_began(manual: Make) -> None:
+    """Also when flushes came, and other streams, before its first chunk."""
+    logger = manual(record_timing=True)
+    with logger.session("s", wait=False) as stream:
+        logger.clock.advance(7)
+        logger.run_pending()
+        stream.write("Hello")
+    logger.run_pending()
+    assert timing_of(logger) == [(7.0, 5)]
+
+
+def test_items_without_text_do_not_shorten_the_first_delay(manual: Make) -> None:
+    """A model that thinks keeps its session alive; its first chunk is late all the same."""
+    logger = manual(record_timing=True)
+    stream = logger.wrap("s", iter([{}, {}, "Hello"]), text=lambda item: item or None)
+    for _ in range(2):
+        next(stream)
+        logger.clock.advance(5)
+        logger.run_pending()
+    assert list(stream) == ["Hello"]
+    logger.run_pending()
+    assert timing_of(logger) == [(10.0, 5)]
+
+
 @pytest.mark.parametrize("name", ["essay", "rhyme", "json"])
 def test_recorded_stream_gives_its_own_times(manual: Make, name: str) -> None:
     """Each chunk with the delay it had and the bytes it has in the log, whatever flushes and seals came between."""

@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DeadJournal", "JournalError", "JournalFile", "dead_journals", "is_available", "make_fork_flag"]
+__all__ = ["STORAGE", "DeadJournal", "JournalError", "JournalFile", "dead_journals", "is_available", "make_fork_flag"]
 
 #: Where journals are.
 STORAGE = Path("/dev/shm")  # noqa: S108 - their names are random, their openers refuse links and other owners

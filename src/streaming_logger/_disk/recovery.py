@@ -13,13 +13,14 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.journal_file import DeadJournal, JournalError, Resume, dead_journals
 from streaming_logger._disk.journal_format import Attempt, CrashedSession, parse
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import BusyError, OpenFile, Store
 from streaming_logger._disk.timing import completed
 
-__all__ = ["CRASHED", "Recovered", "recover"]
+__all__ = ["CRASHED", "Recovered", "recover", "waiting_journals"]
 
 #: The outcome of a session whose process died.
 CRASHED = "crashed"
@@ -51,6 +52,13 @@ def recover(store: Store, failed: Callable[[str, str], None]) -> Iterator[Recove
                     journal.remove()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one journal, the others are recovered
                 failed(journal.path.name, reason_of(error))
+
+
+def waiting_journals(directory: Directory) -> tuple[list[int], dict[str, str]]:
+    """The pids of this directory's dead processes whose journals wait, and by name why others cannot be used."""
+    refused: dict[str, str] = {}
+    with closing(dead_journals(directory, refused.__setitem__)) as journals:
+        return [journal.about["pid"] for journal in journals if journal.belongs_to(directory)], refused
 
 
 class _Replay:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from streaming_logger._disk.names import SUFFIX
+from streaming_logger._disk.names import SUFFIX, session_id_of
 
 __all__ = [
     "TIMING_SUFFIX",
@@ -19,6 +19,7 @@ __all__ = [
     "completed",
     "cut_out",
     "format_line",
+    "is_timing_name",
     "log_name_of",
     "merged",
     "parse",
@@ -56,6 +57,15 @@ def log_name_of(timing_name: str) -> str:
     'sess_abc123.log'
     """
     return timing_name.removesuffix(TIMING_SUFFIX) + SUFFIX
+
+
+def is_timing_name(name: str) -> bool:
+    """Whether it is the name of a session's timing file.
+
+    >>> is_timing_name("sess_abc123.timing"), is_timing_name("a b.timing"), is_timing_name("x.log")
+    (True, False, False)
+    """
+    return name.endswith(TIMING_SUFFIX) and session_id_of(log_name_of(name)) is not None
 
 
 def format_line(delay: float, size: int) -> bytes:

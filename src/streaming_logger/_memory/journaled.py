@@ -24,8 +24,9 @@ class JournaledTable(SessionTable):
         self.journal = Journal(context, on_high_water)
         self._turns = count(1)
 
-    def begin(self, session_id: str) -> None:
+    def begin(self, session_id: str, waited: float = 0.0) -> None:
         session = JournaledSession(session_id, self._clock.monotonic(), MIN_SEAL_AT)
+        session.begun -= waited
         session.turn = next(self._turns)
         self.live.setdefault(session_id, session)
 

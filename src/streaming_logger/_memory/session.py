@@ -28,6 +28,7 @@ class Session(list[Item]):
 
     __slots__ = (
         "attempts",
+        "begun",
         "completed",
         "dropped_chars",
         "file",
@@ -54,7 +55,7 @@ class Session(list[Item]):
         # row that failed; whether the turn is over and its file closed.
         self.file: OpenFile | None = None
         self.written = 0
-        self.last_write = now
+        self.last_write = self.begun = now
         self.attempts = 0
         self.completed = False
 

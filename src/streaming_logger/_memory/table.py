@@ -87,9 +87,11 @@ class SessionTable:
                     pass
             self.begin(session_id)
 
-    def begin(self, session_id: str) -> None:
-        """Makes a session live, unless it is."""
-        self.live.setdefault(session_id, Session(session_id, self._clock.monotonic(), MIN_SEAL_AT))
+    def begin(self, session_id: str, waited: float = 0.0) -> None:
+        """Makes a session live that began `waited` seconds ago, unless it is live."""
+        session = Session(session_id, self._clock.monotonic(), MIN_SEAL_AT)
+        session.begun -= waited
+        self.live.setdefault(session_id, session)
 
     def end(
         self,

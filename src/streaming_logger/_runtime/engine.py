@@ -101,12 +101,21 @@ class Engine:
             if isinstance(self.table, JournaledTable):
                 self.table.journal.start()
 
+    def begin_session(self, session_id: str, waited: float = 0.0) -> bool:
+        """A session without text yet: how it ends is known, even if its first chunk never comes.
+
+        It began `waited` seconds ago. False: nothing is logged.
+        """
+        if not self.settings.config.enabled or self.closed or not session_id or not isinstance(session_id, str):
+            return False
+        self.worker.ensure()
+        process.close_with_multiprocessing()
+        self.table.begin("".join((session_id,)), waited)  # an exact str, as in `write`
+        return True
+
     def begin_stream(self, stream: Stream) -> None:
-        """A session without text yet: how it ends is known, even if its first chunk never comes."""
-        if self.settings.config.enabled and not self.closed:
-            self.worker.ensure()
-            process.close_with_multiprocessing()
-            self.table.begin(stream.session_id)
+        """The same for a stream that is wrapped."""
+        if self.begin_session(stream.session_id):
             self.streams.begin(stream)
 
     def end_stream(self, stream: Stream, outcome: str, error: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterator
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
+from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import DeleteResult
@@ -26,6 +27,8 @@ __all__ = ["FIRST_RETRY_SECONDS", "Completions"]
 FIRST_RETRY_SECONDS = 0.02
 #: ... and so often when the process ends: 2 s.
 _LAST_TRIES = 100
+#: Completions that share one write to the ledger.
+_BATCH = 32
 
 
 class Completions:
@@ -46,6 +49,9 @@ class Completions:
         self._delete_at_completion = delete_at_completion
         # By session id: ended turns whose text is not in the file yet, in order.
         self._unfinished: dict[str, deque[Completion]] = {}
+        # Whom to tell that a turn is over, after the ledger has it.
+        self._waiting: deque[OneShotEvent] = deque()
+        self._unwritten = 0
 
     @property
     def unfinished_ids(self) -> Container[str]:
@@ -60,12 +66,14 @@ class Completions:
             self._unfinished.setdefault(completion.session_id, deque()).append(completion)
             queue.popleft()
             self._finish(completion.session_id)
+        self._tell()
 
     def retry(self) -> Iterator[None]:
         """Tries the turns again that the disk refused, one session at a time."""
         for session_id in list(self._unfinished):
             if session_id in self._unfinished:
                 self._finish(session_id)
+                self._tell()
                 yield
 
     def give_up(self) -> None:
@@ -90,6 +98,7 @@ class Completions:
             except Exception as error:  # noqa: BLE001 - it is this session's
                 self._failed(completion.session_id, file_name_of(completion.session_id), error)
         self._unfinished.clear()
+        self._tell()
 
     def is_unfinished(self, session_id: str) -> bool:
         """Whether an ended turn of this session waits for the worker or the disk."""
@@ -201,4 +210,15 @@ class Completions:
                 self._files.close(completion.session)
         finally:
             if completion.done is not None:
-                completion.done.set()
+                self._waiting.append(completion.done)
+            self._unwritten += 1
+            if self._unwritten >= _BATCH:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Writes the ledger, then wakes who waits: whoever hears of a completion can read of it."""
+        if self._unwritten:
+            self._unwritten = 0
+            self._events.observers.batch()
+        while self._waiting:
+            self._waiting.popleft().set()

@@ -46,10 +46,10 @@ class TimingFiles:
         self._recordings: dict[str, _Recording] = {}
 
     def wrote(self, session: Session, blocks: Sequence[bytes | memoryview], size: int) -> None:
-        """So many bytes of these blocks went to the session's log. Before `last_write` is set."""
+        """So many bytes of these blocks went to the session's log."""
         recording = self._recordings.get(session.id)
         if recording is None:
-            recording = self._recordings[session.id] = _Recording(session.last_write)
+            recording = self._recordings[session.id] = _Recording(session.begun)
         lines = [recording.waiting]
         for at, length in marks_of(blocks, size):
             lines.append(format_line(0.0 if at is None else max(0.0, at - recording.last), length))

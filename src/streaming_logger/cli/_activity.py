@@ -39,6 +39,13 @@ class Activity:
     def close(self) -> None:
         self._owners.close()
 
+    def any_server(self) -> bool:
+        """Whether a process that has written here lives."""
+        try:
+            return self._owners.any_alive()
+        except OSError:
+            return False
+
     def listed(self, found: Found) -> bool:
         """Whether the system lists a writer's lock on the file. Costs nothing; false proves nothing."""
         return self._locks.is_shared(found.identity)

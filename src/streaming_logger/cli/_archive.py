@@ -9,16 +9,18 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from streaming_logger._archive.bucket import Bucket, UnusableError
+from streaming_logger._archive.keys import is_date
 from streaming_logger._archive.record import Record
+from streaming_logger._base.stats import Outcome
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger.cli._keep import opened
 from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._temporary import temporary_directory
-from streaming_logger.cli._text import Column, one_line, print_table, size
+from streaming_logger.cli._text import Column, counted, one_line, print_table, size
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -27,7 +29,9 @@ from streaming_logger.cli._verb import (
     archive_argument,
     id_argument,
     note,
+    print_json,
     print_json_lines,
+    refuse_unknown,
 )
 from streaming_logger.cli._view import resolve
 
@@ -36,10 +40,12 @@ __all__ = ["VERBS", "Downloaded", "downloaded", "list_archive", "list_arguments"
 #: So many sessions are named when the beginning of an id is that of several.
 _SHOWN = 20
 
+_OUTCOMES = (*get_args(Outcome), "released", "disabled")
+
 _COLUMNS = (
-    Column("OUTCOME"),
+    Column("OUTCOME", state=True),
     Column("SIZE", number=True),
-    Column("BEGAN"),
+    Column("BEGAN", spare=True),
     Column("ENDED"),
     Column("HOST"),
     Column("SESSION"),
@@ -70,7 +76,9 @@ def _found(bucket: Bucket, wanted: str, problems: _Problems) -> list[Record]:
 
     if not wanted:
         raise UsageError("the ID is empty")
-    name = file_name_of(wanted).removesuffix(SUFFIX)
+    given = wanted.removesuffix(SUFFIX)  # the name of its file, as another listing may have it, or its id
+    is_name = "%" in given and session_id_of(given + SUFFIX) is not None
+    name = given if is_name else file_name_of(wanted).removesuffix(SUFFIX)
     records = lookup.records_of(bucket, name, problems.report)
     if records or problems.code != OK:
         return records
@@ -104,7 +112,7 @@ def list_arguments(parser: ArgumentParser) -> None:
     """Those of `ls` that are for the archive alone."""
     parser.add_argument("--date", metavar="DAY", help="with --archive: this day (UTC, 2026-11-25), else the latest one")
     parser.add_argument("--host", help="with --archive: only this host")
-    parser.add_argument("--outcome", help="with --archive: only this outcome, or loop")
+    parser.add_argument("--outcome", help=f"with --archive: only this outcome: {', '.join(_OUTCOMES)}, or loop")
 
 
 def list_archive(args: Namespace) -> int:
@@ -112,18 +120,24 @@ def list_archive(args: Namespace) -> int:
     from streaming_logger._archive import lookup
 
     bucket = _bucket(args)
+    if args.date is not None and not is_date(args.date):
+        raise UsageError(f"--date {args.date} is not a day: expected one like 2026-11-25")
     day = args.date or next(iter(reversed(lookup.days(bucket))), None)
     if day is None:
         note(f"there is no session in {bucket.url}")
         return OK
 
+    outcomes = {*_OUTCOMES, "loop"}
+
     def wanted(record: Record) -> bool:
+        outcomes.add(record.outcome)
         if args.prefix and not record.session.startswith(tuple(args.prefix)):
             return False
         return args.outcome in (None, record.outcome, "loop" if record.loop else None)
 
     problems = _Problems()
     records = lookup.records_of_day(bucket, day, host=args.host, wanted=wanted, report=problems.report)
+    refuse_unknown("outcome", () if args.outcome is None else (args.outcome,), outcomes)
     _print(records[-args.limit :] if args.limit else records, args)
     return problems.code
 
@@ -207,8 +221,16 @@ def _archive(args: Namespace) -> int:
             passes.run()
         stats = context.counters.snapshot()
     if isinstance(passes.failure, UnusableError) and not stats.uploads:
+        if args.json:
+            print_json({"url": config.archive.url, "error": str(passes.failure)})
         return USAGE  # the log has said which, and why
-    note(f"archived {stats.uploads:,} sessions, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}")
+    uploaded = {"uploads": stats.uploads, "bytes": stats.uploaded_bytes, "errors": stats.upload_errors}
+    if args.json:
+        print_json({"url": config.archive.url, **uploaded})
+    else:
+        note(
+            f"archived {counted(stats.uploads, 'session')}, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}"
+        )
     return FOUND_PROBLEMS if stats.upload_errors else OK
 
 

@@ -10,41 +10,32 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.journal_file import STORAGE
 from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.private import subdirectory_hint
+from streaming_logger._disk.process_files import is_temporary
+from streaming_logger._disk.recovery import waiting_journals
+from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.policy import Policy, least_free_bytes
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
-from streaming_logger.cli._events import read_events, whole
+from streaming_logger.cli._findings import Finding, recently, refused_configurations
 from streaming_logger.cli._keep import recover
 from streaming_logger.cli._target import Target, find_target
-from streaming_logger.cli._text import duration, one_line, size, wrapped
+from streaming_logger.cli._text import counted, duration, one_line, size, wrapped
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, scan
 
 __all__ = ["VERBS"]
 
 _MB = 1_000_000
-_RECENT_SECONDS = 3600.0
 #: A clock that differs by more is wrong, not coarse.
 _CLOCK_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding: how serious it is, and how to fix it."""
-
-    level: str
-    """ok, note, or problem."""
-    text: str
-    todo: str = ""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -64,11 +55,12 @@ def _doctor(args: Namespace) -> int:
         *_room(target, sessions),
         *_file_system(target),
         *_files(target, sessions),
+        *_journals(target),
         *_workers(owners, sessions),
         *_stuck(target),
         *_sessions(target, sessions),
-        *_refused(target, owners),
-        *_recently(target),
+        *refused_configurations(target, owners),
+        *recently(target),
     ]
     if args.json:
         print_json_lines(findings)
@@ -76,7 +68,7 @@ def _doctor(args: Namespace) -> int:
         for finding in findings:
             _print(finding)
         problems = sum(finding.level == "problem" for finding in findings)
-        note(f"{problems} problems found" if problems else "no problems found")
+        note(f"{counted(problems, 'problem')} found" if problems else "no problems found")
     return FOUND_PROBLEMS if any(finding.level == "problem" for finding in findings) else OK
 
 
@@ -93,6 +85,14 @@ def _print(finding: Finding) -> None:
 
 
 def _configuration(target: Target) -> Iterator[Finding]:
+    if target.fault:
+        yield Finding(
+            "problem",
+            f"{target.fault}; {'the defaults are assumed' if target.is_assumed else 'settings left here are used'}",
+            "`check-config` names every problem; a server that starts with this file refuses it",
+        )
+    if target.is_assumed:
+        return
     if target.configured:
         yield Finding("ok", f"configuration {target.config_file}")
     else:
@@ -166,7 +166,8 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             "free disk space; shorten file_retention_minutes, or set max_directory_mb",
         )
     elif free is not None:
-        yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {len(sessions):,} sessions")
+        count = counted(len(sessions), "session")
+        yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {count}")
     if limit is not None and used > limit * _MB:
         yield Finding(
             "problem",
@@ -175,7 +176,8 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
     inodes = _system.free_inodes(target.path)
     if inodes is not None and inodes < 10_000:
-        yield Finding("problem", f"only {inodes:,} more files can be made on this disk", "delete small files elsewhere")
+        count = counted(inodes, "more file")
+        yield Finding("problem", f"only {count} can be made on this disk", "delete small files elsewhere")
 
 
 def _file_system(target: Target) -> Iterator[Finding]:
@@ -199,7 +201,7 @@ def _file_system(target: Target) -> Iterator[Finding]:
 
 def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     known = {session.file for session in sessions}
-    strays, planted, open_ones = [], [], []
+    strays, planted, open_ones, timings = [], [], [], []
     with target.directory.scan() as entries:
         for entry in entries:
             if entry.name in known:
@@ -208,13 +210,24 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
                         open_ones.append(entry.name)
             elif session_id_of(entry.name) is not None:
                 planted.append(entry.name)
-            elif entry.name != PRIVATE:
+            elif is_timing_name(entry.name):
+                timings.append(entry.name)
+            elif entry.name != PRIVATE and not is_temporary(entry.name):
                 strays.append(entry.name)
     if planted:
         yield Finding(
             "problem",
             f"{_some(planted)} under the name of a session: a link, or no regular file; it is never written or deleted",
             "move it away; until then that session's text waits in memory",
+        )
+    alone = [name for name in timings if log_name_of(name) not in known]
+    if timings and not alone:
+        yield Finding("ok", f"{counted(len(timings), 'timing file')}, each beside its session's")
+    elif alone:
+        yield Finding(
+            "note",
+            f"{_some(alone)} with the timing of a session whose own file is gone",
+            "the next sweeps delete them when they are due; nothing else needs them",
         )
     if strays:
         yield Finding("note", f"{_some(strays)} of no session; left alone", "move it away if nobody needs it there")
@@ -233,6 +246,23 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
 
 
+def _journals(target: Target) -> Iterator[Finding]:
+    waiting, refused = waiting_journals(target.directory)
+    if waiting:
+        yield Finding(
+            "problem",
+            f"{counted(len(waiting), 'crash journal')} of dead processes ({', '.join(map(str, waiting))}) "
+            f"{'waits' if len(waiting) == 1 else 'wait'} to be recovered: text is missing from session files",
+            "run `streaming-logger doctor --recover`; a server that starts or sweeps here recovers them as well",
+        )
+    for name, why in refused.items():  # of which directory it is cannot be told
+        yield Finding(
+            "note",
+            f"the crash journal {name} cannot be recovered: {why}",
+            f"keep a copy for a report, then remove it: {STORAGE / name}",
+        )
+
+
 def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[Finding]:
     active = sum(session.state in IN_USE for session in sessions)
     alive = [owner for owner in owners if owner.alive]
@@ -241,7 +271,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
             "ok", f"server processes alive: {', '.join(str(owner.pid) for owner in alive)}; {active:,} active"
         )
     else:
-        yield Finding("note", f"no server process has shown itself here; {active:,} sessions are active")
+        yield Finding("note", f"no server process has shown itself here; {counted(active, 'session', 'is active')}")
     for owner in owners:
         if not owner.alive:
             yield Finding("note", f"process {owner.pid} ended without closing its logger; the next sweep clears it up")
@@ -257,7 +287,7 @@ def _workers(owners: list[_system.Owner], sessions: list[Session]) -> Iterator[F
     if parked:
         yield Finding(
             "note",
-            f"{parked:,} active sessions are parked: there are more than a process may have files open",
+            f"{counted(parked, 'active session', 'is parked')}: there are more than a process may have files open",
             "nothing is lost, each write costs an open; raise LimitNOFILE, or max_open_files",
         )
 
@@ -279,7 +309,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(orphaned)} orphaned: a process ended without completing it",
             "was it killed (dmesg, OOM)? The last flush interval's text may be missing; it is swept in its time",
         )
-    patience = target.config.idle_timeout_minutes
+    patience, silent = target.config.idle_timeout_minutes, []
     if patience is not None:
         late = 60 * patience + max(60.0, 5 * target.config.flush_interval_seconds)
         silent = [session.file for session in sessions if session.state in IN_USE and session.idle > late]
@@ -289,6 +319,20 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
                 f"{_some(silent)} active, but silent for longer than idle_timeout_minutes ({patience:g})",
                 "its process hangs or is stopped, or its worker cannot write: see that server's log and health()",
             )
+    stalled = [session.file for session in sessions if session.stalled and session.file not in silent]
+    if stalled:
+        yield Finding(
+            "problem",
+            f"{_some(stalled)} stalled: no text for more than {duration(target.stall_seconds)}",
+            "`ls --state stalled` lists all; is the model or its connection stuck?",
+        )
+    looping = [session.file for session in sessions if session.loop and session.state in IN_USE]
+    if looping:
+        yield Finding(
+            "problem",
+            f"{_some(looping)} looping: the text repeats itself",
+            "`ls --state looping` lists all; `follow ID` shows it; stop those generations",
+        )
     grace = 60 + 3 * target.config.cleanup_interval_seconds
     policy = Policy.of(target.config)
     overdue = [
@@ -304,76 +348,12 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
         )
     bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, UNKNOWN, "completed", "released"))
     for state, count in bad.most_common(5):
-        yield Finding("note", f"{count:,} sessions ended as {state}", f"`ls --state {state}`, then `show ID`")
-
-
-def _refused(target: Target, owners: list[_system.Owner]) -> Iterator[Finding]:
-    """Configurations that were refused, at a start or at an edit, as long as nothing has mended that.
-
-    They are mended by an edit that a server accepted, or ended with their process.
-    """
-    alive = {owner.pid for owner in owners if owner.alive}
-    refused: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):  # reported by `_recently`
-        for event in read_events(target.directory):
-            if event["event"] == "reloaded":
-                refused.clear()
-            elif event["event"] in _REFUSALS:
-                refused.append(event)
-    now = time.time()
-    for kind, text in _REFUSALS.items():
-        current = [
-            event
-            for event in refused
-            if event["event"] == kind
-            and (whole(pid := event.get("pid")) in alive or not _system.has_ended(whole(pid)))
-            and (whole(pid) in alive or now - event["at"] < _RECENT_SECONDS)
-        ]
-        if current:
-            last = f"{current[-1].get('text', '')}, {duration(now - current[-1]['at'])} ago"
-            yield Finding(
-                "problem", f"{text.format(len(current))} (last: {last})", "`check-config FILE` names every problem"
-            )
-
-
-#: What the ledger has of configurations that are not in force.
-_REFUSALS = {
-    "reload_refused": "{:,} edits of the configuration were refused",
-    "config_refused": "the configuration was refused at {:,} starts: the defaults are in force",
-}
-
-
-def _recently(target: Target) -> Iterator[Finding]:
-    """What the ledger says of the last hour."""
-    counts: Counter[str] = Counter()
-    last: dict[str, str] = {}
-    try:
-        for event in read_events(target.directory):
-            at, kind = event["at"], event["event"]
-            if time.time() - at < _RECENT_SECONDS:
-                counts[kind] += whole(event.get("characters")) if kind == "dropped" else 1
-                last[kind] = f"{event.get('text', event.get('reason', ''))}, {duration(time.time() - at)} ago"
-    except OSError as error:
-        yield Finding("note", f"the ledger cannot be read: {error}")
-        return
-    for kind, (text, todo) in _EVENTS.items():
-        if counts[kind]:
-            yield Finding("problem", f"in the last hour {text.format(counts[kind])} (last: {last[kind]})", todo)
-
-
-_EVENTS = {
-    "dropped": (
-        "{:,} characters were dropped",
-        "the disk did not take text fast enough or failed: see disk space and faults above; then max_buffer_mb",
-    ),
-    "emergency": ("{:,} sweeps had to free disk space", "the disk or max_directory_mb is too small for the retention"),
-    "worker_restarted": ("a worker thread died {:,} times", "a defect: report the server's log around that time"),
-}
+        yield Finding("note", f"{counted(count, 'session')} ended as {state}", f"`ls --state {state}`, then `show ID`")
 
 
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names):,} file{'s' if len(names) != 1 else ''} ({shown})"
+    return f"{counted(len(names), 'file')} ({shown})"
 
 
 VERBS = (

@@ -13,7 +13,7 @@ from typing import Any
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.ledger import LedgerTail
 
-__all__ = ["read_events", "whole"]
+__all__ = ["new_events", "read_events", "whole"]
 
 #: No time, size or age of ours is beyond it, and every float and date takes part of it.
 _LARGEST = 1e15
@@ -21,7 +21,12 @@ _LARGEST = 1e15
 
 def read_events(directory: Directory) -> Iterator[dict[str, Any]]:
     """All events, oldest first: each flat, with a time `at` and a word `event`. Raises `OSError`."""
-    for event in LedgerTail(directory).read():
+    return new_events(LedgerTail(directory))
+
+
+def new_events(tail: LedgerTail) -> Iterator[dict[str, Any]]:
+    """The same of what a ledger got since it was last asked. Raises `OSError`."""
+    for event in tail.read():
         if type(event["event"]) is str and type(event.get("at")) in (int, float) and _is_sound(event):
             yield event
 

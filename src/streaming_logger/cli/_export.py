@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from streaming_logger.cli._recording import Recording, with_recording
-from streaming_logger.cli._text import escape, one_line
+from streaming_logger.cli._text import counted, escape, one_line
 from streaming_logger.cli._verb import OK, Verb, archive_argument, as_json, id_argument, note, print_json, raw_argument
 
 __all__ = ["VERBS"]
@@ -45,7 +45,7 @@ def _write(recording: Recording, args: Namespace) -> int:
     if args.output is not None and args.json:
         print_json({"session": recording.session.id, "file": args.output, "format": args.format, "lines": lines})
     elif args.output is not None:
-        print(f"{lines:,} lines to {one_line(args.output)}")
+        print(f"{counted(lines, 'line')} to {one_line(args.output)}")
     for remark in recording.remarks():
         note(f"[{remark}]")
     return OK

@@ -14,13 +14,13 @@ from contextlib import closing
 from typing import Any
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.names import file_name_of
+from streaming_logger._disk.names import file_name_of, session_id_of
 from streaming_logger._disk.paths import is_directory
 from streaming_logger._disk.statx import lstat
 from streaming_logger.cli._activity import UNKNOWN, Activity
 from streaming_logger.cli._events import read_events
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
-from streaming_logger.cli._target import Target, UsageError, find_target
+from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
 from streaming_logger.cli._text import duration, one_line, size
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, raw_argument
 from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, scan
@@ -47,7 +47,10 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _follow(args: Namespace) -> int:
-    target = find_target(args.dir, args.config)
+    if args.id is None:
+        target = find_target(args.dir, args.config)
+    else:
+        target, args.id = find_target_of(args.id, args.dir, args.config)
     name = _name(args, target)
     directory = target.directory
     with closing(Activity(directory)) as activity:
@@ -72,7 +75,7 @@ def _name(args: Namespace, target: Target) -> str:
             session = find(sessions, args.id)
             if session is None:
                 note(f"waiting for session {one_line(args.id)} in {target.path}")
-                return file_name_of(args.id)
+                return args.id if session_id_of(args.id) is not None else file_name_of(args.id)
             return session.file
         session = _latest(sessions)
         if session is not None:

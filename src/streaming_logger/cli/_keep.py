@@ -17,8 +17,8 @@ from streaming_logger._disk.directory import Directory
 from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.policy import shortfall
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger.cli._target import Target, UsageError, find_target
-from streaming_logger.cli._text import Column, duration, one_line, print_table, size
+from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
+from streaming_logger.cli._text import Column, counted, duration, one_line, print_table, size
 from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
 from streaming_logger.cli._view import IN_USE, Session, find, scan
 
@@ -34,6 +34,8 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 
 def _sweep(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
+    if target.fault and target.is_assumed:
+        raise target.fault  # nothing is deleted by rules that nobody has set
     if not target.managed:  # and a sweeper that opened an empty one would make it ours
         raise UsageError(f"no streaming logger sweeps {target.path}; if it holds sessions' files, set adopt to true")
     if not target.config.enabled:
@@ -54,7 +56,7 @@ def _sweep(args: Namespace) -> int:
             columns = Column("REASON"), Column("SIZE", number=True), Column("IDLE", number=True), Column("SESSION")
             print_table(columns, rows)
         if report is None:
-            note(f"{len(due):,} files are due, {size(sum(session.size for session, _ in due))} bytes")
+            note(f"{counted(len(due), 'file', 'is due')}, {size(sum(session.size for session, _ in due))} bytes")
         else:
             note(_summary(report))
     return FOUND_PROBLEMS if report is not None and (report.errors or report.skipped) else OK
@@ -89,9 +91,9 @@ def recover(target: Target) -> None:
     with opened(target) as context:
         Crashes(context).recover_all()
         stats = context.counters.snapshot()
-    note(f"recovered {stats.sessions_recovered:,} sessions of crashed processes, {size(stats.bytes_recovered)} bytes")
+    note(f"recovered {counted(stats.sessions_recovered, 'crashed session')}, {size(stats.bytes_recovered)} bytes")
     if stats.sweep_errors:
-        note(f"{stats.sweep_errors:,} journals or sessions could not be recovered")
+        note(f"failed to recover {counted(stats.sweep_errors, 'journal or session')}")
 
 
 @contextmanager
@@ -111,10 +113,10 @@ def _summary(report: SweepReport) -> str:
     if report.skipped:
         return f"nothing was swept: {report.skipped}"
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.deleted_by_reason.items()))
-    text = f"swept {report.deleted:,} of {report.scanned:,} files{f' ({reasons})' if reasons else ''}"
+    text = f"swept {report.deleted:,} of {counted(report.scanned, 'file')}{f' ({reasons})' if reasons else ''}"
     text += f", {size(report.bytes)} bytes, in {report.duration_seconds:.2f} s"
     if report.kept_in_use:
-        text += f"; {report.kept_in_use:,} were due, but in use or kept as failed"
+        text += f"; {counted(report.kept_in_use, 'file', 'was due')}, but in use or kept as failed"
     return text + (f"; {report.errors:,} could not be swept: see the log" if report.errors else "")
 
 
@@ -130,8 +132,8 @@ def _unpin(args: Namespace) -> int:
 
 
 def _set_pin(args: Namespace, change: Callable[[int], int], summary: str) -> int:
-    target = find_target(args.dir, args.config).must_exist()
-    session = find(scan(target), args.id)
+    target, wanted = find_target_of(args.id, args.dir, args.config)
+    session = find(scan(target.must_exist()), wanted)
     if session is None:
         note(f"there is no session {one_line(args.id)} in {target.path}")
         return FOUND_PROBLEMS

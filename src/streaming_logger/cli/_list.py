@@ -14,8 +14,8 @@ from typing import Any
 from streaming_logger._disk.names import session_id_of
 from streaming_logger.cli._archive import list_archive, list_arguments
 from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target, UsageError, find_target
-from streaming_logger.cli._text import Column, age, duration, one_line, print_table, size, wrapped
+from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
+from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -25,17 +25,18 @@ from streaming_logger.cli._verb import (
     note,
     print_json,
     print_json_lines,
+    refuse_unknown,
 )
-from streaming_logger.cli._view import Session, resolve, scan
+from streaming_logger.cli._view import STATES, Session, begins, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
 _COLUMNS = (
-    Column("STATE"),
+    Column("STATE", state=True),
     Column("SIZE", number=True),
-    Column("AGE", number=True),
+    Column("AGE", number=True, spare=True),
     Column("IDLE", number=True),
-    Column("CHAR/S", number=True),
+    Column("CHAR/S", number=True, spare=True),
     Column("SWEPT"),
     Column("SESSION"),
 )
@@ -54,7 +55,7 @@ _ORDERS: dict[str, Callable[[Session], Any]] = {
 
 def _ls_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("prefix", nargs="*", metavar="ID", help="only sessions whose id begins so")
-    parser.add_argument("--state", action="append", help="only this state (active, parked, completed, ..., or pinned)")
+    parser.add_argument("--state", action="append", help=f"only this state: {', '.join(STATES)}")
     parser.add_argument(
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
     )
@@ -69,9 +70,11 @@ def _ls(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
     sessions = scan(target)
     if args.prefix:
-        sessions = [session for session in sessions if session.id.startswith(tuple(args.prefix))]
+        sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
     if args.state:
-        sessions = [s for s in sessions if s.state in args.state or ("pinned" in args.state and s.pinned)]
+        wanted = {*args.state}
+        refuse_unknown("state", wanted, {*STATES, *(session.state for session in sessions)})
+        sessions = [session for session in sessions if not wanted.isdisjoint(session.states)]
     if args.sort != "idle":  # they are in that order
         sessions.sort(key=_ORDERS[args.sort])
     shown = sessions[-args.limit :] if args.limit else sessions
@@ -87,6 +90,8 @@ def _ls(args: Namespace) -> int:
 
 def _remarks(session: Session) -> Iterator[str]:
     yield one_line(session.state)
+    if session.stalled:
+        yield "STALLED"
     if session.loop:
         yield "LOOP"
     if session.recovered:
@@ -117,7 +122,7 @@ def summary(sessions: list[Session], target: Target) -> str:
     states = Counter(one_line(session.state) for session in sessions)
     shown = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     total = size(sum(session.size for session in sessions))
-    text = f"{len(sessions):,} sessions{': ' if shown else ''}{shown}; {total} bytes in {target.path}"
+    text = f"{counted(len(sessions), 'session')}{': ' if shown else ''}{shown}; {total} bytes in {target.path}"
     if not target.configured:
         text += f"\nno {target.config_file} here: SWEPT is what holds without one; name the server's by --config"
     return "\n".join(map(wrapped, text.split("\n")))
@@ -194,7 +199,7 @@ def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, An
 def _print_stats(numbers: dict[str, Any]) -> None:
     oldest = numbers["oldest_seconds"]
     print(f"{one_line(numbers['directory'])}: {size(numbers['free_bytes'])} bytes free on the disk")
-    text = f"{numbers['sessions']:,} sessions, {size(numbers['bytes'])} bytes, {numbers['pinned']:,} pinned"
+    text = f"{counted(numbers['sessions'], 'session')}, {size(numbers['bytes'])} bytes, {numbers['pinned']:,} pinned"
     print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}:"))
     for state, of in sorted(numbers["states"].items()):
         print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
@@ -226,18 +231,19 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 
 def _history(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
-    events: Iterable[dict[str, Any]] = _events(target)
-    if args.id is not None:
-        events = _of_one(list(events), args.id)
+    if args.id is None:
+        events: Iterable[dict[str, Any]] = _events(find_target(args.dir, args.config).must_exist())
+    else:
+        target, wanted = find_target_of(args.id, args.dir, args.config)
+        events = _of_one(list(_events(target.must_exist())), wanted)
     # Sorted: two processes may append their lines the other way round.
     shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
     if args.json:
         print_json_lines(shown)
     else:
-        rows = [(at(event["at"]), one_line(event["event"]), _details(event), _whose(event)) for event in shown]
+        rows = [(at(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table((Column("WHEN"), Column("EVENT"), Column("DETAILS"), Column("SESSION")), rows)
+            print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS
@@ -255,7 +261,7 @@ def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
     of: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         session = event.get("session")
-        if isinstance(session, str) and session.startswith(wanted):
+        if isinstance(session, str) and begins(session, (wanted,)):
             of.setdefault(session, []).append(event)
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
@@ -274,10 +280,14 @@ def _details(event: dict[str, Any]) -> str:
     outcome = event.get("outcome")
     if outcome is not None and outcome != event["event"]:
         words.append(f"as {outcome}")
+    elif event["event"] == "loop":
+        words.append(f"{event.get('kind')} from character {whole(event.get('offset')):,}: {event.get('sample')}")
+        if event.get("ended"):
+            words.append("found after its end")
     elif "reason" in event and "outcome" not in event:
         words.append(f"by {event['reason']}" if event["event"] == "deleted" else str(event["reason"]))
     if isinstance(event.get("characters"), int):
-        words.append(f"{event['characters']:,} characters")
+        words.append(counted(event["characters"], "character"))
     if isinstance(event.get("bytes"), int):
         words.append(f"{size(event['bytes'])} bytes")
     if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":

@@ -8,9 +8,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+import streaming_logger
 from streaming_logger._archive.bucket import ArchiveError
 from streaming_logger._base.errors import ConfigError
+from streaming_logger._base.escape import one_line
 from streaming_logger.cli import (
     _archive,
     _check,
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = str(error)
         if isinstance(error, ConfigError):
             text = "\n  ".join([f"{error.source}:", *map(str, error.problems)])
-        print(f"streaming-logger: {text}", file=sys.stderr)
+        _complain(text)
         return USAGE
     except BrokenPipeError:
         # `| head` has seen enough. What is still buffered must not fail again at exit.
@@ -77,9 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return OK
     except OSError as error:
-        print(f"streaming-logger: {error}", file=sys.stderr)
+        _complain(str(error))
         return USAGE
     return code
+
+
+def _complain(text: str) -> None:
+    """With what came from arguments and files escaped."""
+    lines = map(one_line, f"streaming-logger: {text}".split("\n"))
+    print("\n".join(lines), file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
 
 
 def table() -> str:
@@ -93,7 +107,8 @@ def table() -> str:
 
 def _parser() -> argparse.ArgumentParser:
     # Before the verb they have their defaults, after it they only speak when they are given.
-    parser = argparse.ArgumentParser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
+    parser = _Parser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"streaming-logger {streaming_logger.__version__}")
     _common(parser, default=None)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:

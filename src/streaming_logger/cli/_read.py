@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger.cli._archive import downloaded
-from streaming_logger.cli._target import Target, find_target
+from streaming_logger.cli._target import Target, find_target_of
 from streaming_logger.cli._text import escape, one_line, utf8_decoder
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
@@ -65,8 +65,8 @@ def _print_session(session: Session, fd: int, args: Namespace) -> int:
 def with_session(args: Namespace, use: Callable[[Session, int, Directory], int]) -> int:
     """Opens the file of session `args.id` for `use`, and returns its exit code; says so where there is none."""
     if args.archive is None:
-        target = find_target(args.dir, args.config).must_exist()
-        session = find(scan(target), args.id)
+        target, wanted = find_target_of(args.id, args.dir, args.config)
+        session = find(scan(target.must_exist()), wanted)
         return no_such_session(target, args.id) if session is None else _with_file(target, session, use)
     with downloaded(args) as found:
         if found is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.timing import Timing, parse, timing_name_of
 from streaming_logger.cli._read import with_session
-from streaming_logger.cli._text import one_line, utf8_decoder
+from streaming_logger.cli._text import counted, one_line, utf8_decoder
 from streaming_logger.cli._verb import FOUND_PROBLEMS, note
 from streaming_logger.cli._view import Session
 
@@ -66,10 +66,12 @@ class Recording:
         name = one_line(timing_name_of(self.session.file))
         if self.timing.unreadable:
             found.append(f"unreadable lines of {name}, skipped: {self.timing.unreadable:,}")
-        if self._size > self._timed:
-            found.append(f"the last {self._size - self._timed:,} of {self._size:,} bytes have no timing")
-        if self._size < self._timed:
-            found.append(f"{name} has {self._timed - self._size:,} bytes more than the log")
+        missing = self._size - self._timed
+        if missing > 0:
+            verb = "has" if missing == 1 else "have"
+            found.append(f"the last {missing:,} of {counted(self._size, 'byte')} {verb} no timing")
+        if missing < 0:
+            found.append(f"{name} has {counted(-missing, 'byte')} more than the log")
         return found
 
 

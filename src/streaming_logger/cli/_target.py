@@ -6,20 +6,29 @@ empty one as ours, and refuses what another user owns. Looking does none of it.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger._config.schema import Config, load
+from streaming_logger._base.escape import one_line
+from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, load, variable_of
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
+from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.paths import exists, is_directory, is_regular
+from streaming_logger._disk.regular import read_regular
+from streaming_logger._disk.timing import is_timing_name, log_name_of
 
-__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target"]
+__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target", "find_target_of"]
 
 DEFAULT_FILE = "logging_config.json"
+_STALL_SECONDS = 15.0
+#: The setting in the text of a file that need not be JSON.
+_DIRECTORY = re.compile(r'"directory"\s*:\s*("(?:[^"\\]|\\.)+")')
 
 
 class UsageError(Exception):
@@ -35,6 +44,27 @@ class Target:
     configured: bool
     """Whether that file exists; without it the older module's rules apply."""
     path: Path
+    fault: ConfigError | None = None
+    """What is wrong with ./logging_config.json."""
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether its rules are nobody's: the configuration is faulty, and no server left its own."""
+        return self.fault is not None and self.config_file != self.path / COPY
+
+    @property
+    def stall_seconds(self) -> float:
+        """An active session counts as stalled when its file got nothing for longer.
+
+        The setting; where that is null no server reports stalls, and an operator wants to see them.
+        """
+        limit = self.config.stall_seconds
+        return max(_STALL_SECONDS if limit is None else limit, self.silence_seconds)
+
+    @property
+    def silence_seconds(self) -> float:
+        """A file grows once a flush interval: only what is longer is a silence."""
+        return 1.5 * self.config.flush_interval_seconds
 
     @property
     def directory(self) -> Directory:
@@ -59,7 +89,7 @@ class Target:
         if not os.access(self.path, os.R_OK | os.X_OK):
             raise UsageError(f"no permission to read {self.path}; {self.owner_hint()}")
         if self.owner_hint() and os.geteuid() != 0:
-            print(f"streaming-logger: not all can be seen: {self.owner_hint()}", file=sys.stderr)
+            _tell(f"not all can be seen: {self.owner_hint()}")
         return self
 
     def owner_hint(self) -> str:
@@ -75,27 +105,65 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
 
     Its rules are those of `--config`, else those that its server left in it, else those of
     ./logging_config.json. A relative directory in a configuration is taken from the configuration's
-    own target: servers that read ./logging_config.json run there. Raises `ConfigError`, `UsageError`.
+    own target: servers that read ./logging_config.json run there. A fault of ./logging_config.json is
+    reported, and hides no directory; one of `--config` raises `ConfigError`. Raises `UsageError`.
     """
     file = Path(config_file or DEFAULT_FILE)
     if config_file is not None and not exists(file):
         raise UsageError(f"there is no configuration file {file}")
-    if directory is None:
+    fault: ConfigError | None = None
+    try:
         config = load(file)
-        path = (file.parent / config.directory).absolute()
-    else:
-        path = Path(directory).absolute()
-    if config_file is None and (left := _left_by_server(path)) is not None:
-        return Target(config=left, config_file=path / COPY, configured=True, path=path)
+    except ConfigError as error:
+        if config_file is not None:
+            raise
+        config, fault = Config(), error
     if directory is not None:
+        path = Path(directory).absolute()
+    else:
+        path = (file.parent / (_directory_named(file) if fault else config.directory)).absolute()
+        if fault and not is_directory(path):
+            raise fault
+    if config_file is None and (left := _left_by_server(path)) is not None:
+        if directory is not None:
+            fault = None  # that file is not about this directory
+        if fault:
+            _tell(f"{fault}; the settings that a server left in {path} are used")
+        return Target(config=left, config_file=path / COPY, configured=True, path=path, fault=fault)
+    if fault:
+        _tell(f"{fault}; the defaults are assumed")
+    return Target(config=config, config_file=file, configured=exists(file), path=path, fault=fault)
+
+
+def find_target_of(wanted: str, directory: str | None, config_file: str | None) -> tuple[Target, str]:
+    """The same for one session: the path of its file names its directory, too. And what names it there."""
+    parent, name = os.path.split(wanted)
+    if is_timing_name(name):
+        name = log_name_of(name)
+    if session_id_of(name) is not None:
         try:
-            config = load(file)
-        except ConfigError as error:
-            if config_file is not None:
-                raise
-            print(f"streaming-logger: {error}; the defaults are assumed", file=sys.stderr)
-            config = Config()
-    return Target(config=config, config_file=file, configured=exists(file), path=path)
+            is_path = is_directory(Path(parent, PRIVATE)) or (parent != "" and is_regular(Path(parent, name)))
+        except (OSError, ValueError):  # too long for a path: an id
+            is_path = False
+        if is_path:
+            return find_target(parent or ".", config_file), name
+    return find_target(directory, config_file), wanted
+
+
+def _directory_named(file: Path) -> str:
+    """The directory that a configuration names, although something in it is wrong; the default where none can be told.
+
+    The environment goes before the file.
+    """
+    given = {name.upper(): value for name, value in os.environ.items()}
+    if name := given.get(variable_of("directory")):
+        return name
+    try:
+        _, _, section = read_regular(file, MAX_FILE_BYTES).decode("utf-8", "replace").partition(f'"{SECTION}"')
+        found = _DIRECTORY.search(section)
+        return str(json.loads(found[1], strict=False)) if found else Config().directory
+    except (OSError, ValueError):
+        return Config().directory
 
 
 def _left_by_server(path: Path) -> Config | None:
@@ -105,3 +173,7 @@ def _left_by_server(path: Path) -> Config | None:
         return load(copy, environ={}) if is_regular(copy) else None
     except (ConfigError, OSError):  # of another version, or not for this user to read
         return None
+
+
+def _tell(text: str) -> None:
+    print(f"streaming-logger: {one_line(text)}", file=sys.stderr)

@@ -7,6 +7,7 @@ that could move its cursor, colour it, or turn its text around.
 from __future__ import annotations
 
 import codecs
+import os
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from streaming_logger._base.escape import escape, one_line
 __all__ = [
     "Column",
     "age",
+    "counted",
     "cut",
     "duration",
     "escape",
@@ -37,16 +39,17 @@ _MANY_ROWS = 500
 #: The width that the last column must have on a terminal.
 _LAST_COLUMN = 12
 
+#: A cell before the last column that is longer stands out of its column: it does not pad all other rows.
+_LONGEST = 32
+
+#: How a row is coloured in which a state has one of these words; the first counts.
 _STYLES = {
+    **dict.fromkeys(("STALLED", "LOOP", "error", "crashed"), "bold red"),
+    **dict.fromkeys(("orphaned", "abandoned", "released", "disabled", "cancelled", "closed"), "yellow"),
     "active": "green",
     "parked": "cyan",
-    "completed": "default",
-    "released": "yellow",
-    "orphaned": "yellow",
-    "abandoned": "yellow",
-    "error": "bold red",
-    "STALLED": "bold red",
 }
+_CODES = {"bold red": "\x1b[1;31m", "yellow": "\x1b[33m"}
 
 
 def utf8_decoder() -> codecs.IncrementalDecoder:
@@ -72,6 +75,22 @@ def size(count: float) -> str:
         if count < 999.5 or unit == "T":
             return f"{count:.0f}{unit}"
     raise AssertionError
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """A number of things, and what they do.
+
+    >>> counted(1, "file", "is due"), counted(2_000, "file", "is due"), counted(0, "process")
+    ('1 file is due', '2,000 files are due', '0 processes')
+    """
+    if count != 1:
+        noun += "es" if noun.endswith("s") else "s"
+        first, space, rest = verb.partition(" ")
+        verb = _PLURALS.get(first, first) + space + rest
+    return f"{count:,} {noun} {verb}".rstrip()
+
+
+_PLURALS = {"is": "are", "was": "were", "has": "have"}
 
 
 def duration(seconds: float) -> str:
@@ -132,31 +151,64 @@ def wrapped(text: str, indent: int = 0, columns: int | None = None) -> str:
 
 
 class Column:
-    """A heading, and whether its cells are numbers (they stand to the right)."""
+    """A heading; whether its cells are numbers (they stand to the right) or states (which colour their rows).
 
-    __slots__ = ("heading", "number")
+    A terminal that is too narrow shows no spare columns.
+    """
 
-    def __init__(self, heading: str, *, number: bool = False) -> None:
+    __slots__ = ("heading", "number", "spare", "state")
+
+    def __init__(self, heading: str, *, number: bool = False, state: bool = False, spare: bool = False) -> None:
         self.heading = heading
         self.number = number
+        self.state = state
+        self.spare = spare
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table: coloured by rich for a terminal, plain otherwise. Cells are escaped already."""
+    """Prints a table: for a terminal as wide as that is, and coloured; plain otherwise. Cells are escaped already."""
+    if not sys.stdout.isatty():
+        sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
+        return
+    width = shutil.get_terminal_size().columns
+    widths = [_width_of(column, cells) for column, cells in zip(columns, zip(*rows, strict=True), strict=True)]
+    is_wide = _LAST_COLUMN + sum(widths[:-1]) + 2 * len(widths[:-1]) > width
+    kept = [index for index, column in enumerate(columns) if not (is_wide and column.spare)]
+    columns, rows = [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
+    cells_of = list(zip([column.heading for column in columns], *rows, strict=True))
     console = rich_console() if len(rows) <= _MANY_ROWS else None
-    if console is not None:
-        # Where the last column has no space rich leaves it out, and units of numbers: `118` for 118k.
-        *widths, _ = (_widest(cells) + 2 for cells in zip([column.heading for column in columns], *rows, strict=True))
-        if console.width >= sum(widths) + _LAST_COLUMN:
-            console.print(rich_table(columns, rows))
-            return
-    sys.stdout.write("".join(f"{line}\n" for line in plain_table(columns, rows)))
+    # Where the last column has no space rich leaves it out, and units of numbers: `118` for 118k.
+    if console is not None and width >= _LAST_COLUMN + sum(_widest(cells) + 2 for cells in cells_of[:-1]):
+        console.print(rich_table(columns, rows))
+        return
+    heading, *lines = plain_table(columns, rows)
+    codes = (_code(_style_of(columns, row)) for row in rows)
+    coloured = (f"{code}{line}\x1b[0m" if code else line for line, code in zip(lines, codes, strict=True))
+    sys.stdout.write("".join(f"{line}\n" for line in (heading, *coloured)))
+
+
+def _style_of(columns: Sequence[Column], row: Sequence[str]) -> str:
+    words = {word for column, cell in zip(columns, row, strict=True) if column.state for word in cell.split()}
+    return next((style for word, style in _STYLES.items() if word in words), "")
+
+
+def _code(style: str) -> str:
+    return "" if "NO_COLOR" in os.environ else _CODES.get(style, "")
+
+
+def _width_of(column: Column, cells: Sequence[str]) -> int:
+    """Of a column that is not the last one."""
+    widest = _widest((column.heading, *cells))
+    if widest <= _LONGEST:
+        return widest
+    return max(len(column.heading), *(width for width in map(_width, cells) if width <= _LONGEST), 0)
 
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """The lines of a table. The last column is as long as it is, and may be cut by nobody."""
     headings = [column.heading for column in columns]
-    widths = [_widest(cells) for cells in zip(headings, *rows, strict=True)][:-1]
+    cells_of = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    widths = [_width_of(column, cells) for column, cells in zip(columns, cells_of, strict=True)][:-1]
     plain = "  ".join(
         f"%{'' if column.number else '-'}{width}s" for column, width in zip(columns[:-1], widths, strict=True)
     )
@@ -185,7 +237,9 @@ def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Any:
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        style = _style_of(columns, row)
+        shown = (Text(cell, style=style if column.state else "") for column, cell in zip(columns, row, strict=True))
+        table.add_row(*shown)
     return table
 
 

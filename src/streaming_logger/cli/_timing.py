@@ -33,20 +33,25 @@ class Figures:
     characters: int
     total_seconds: float
     first_chunk_seconds: float | None
+    """None also where a session began with its first chunk: nobody knows how long that was waited for."""
     chunks_per_second: float | None
     characters_per_second: float | None
     gap_seconds_p50: float | None
     gap_seconds_p99: float | None
     stall_seconds: float | None
-    """The longest gap between two chunks."""
+    """The longest gap between two chunks, or the silence since the last one."""
     stall_at_seconds: float | None
     """When it began, counted from the session's start."""
     stall_at_byte: int | None
     """Its place in the log."""
 
 
-def figures(delays: Sequence[float], characters: Sequence[int], sizes: Sequence[int]) -> Figures:
+def figures(
+    delays: Sequence[float], characters: Sequence[int], sizes: Sequence[int], *, silence: float | None = None
+) -> Figures:
     """The numbers of chunks, each given by the delay before it, its characters, its bytes.
+
+    `silence`: of a session that has not ended, the seconds since its last chunk.
 
     >>> found = figures([0.5, 0.1, 2.0, 0.1], [4, 4, 4, 3], [4, 4, 4, 3])
     >>> found.first_chunk_seconds, found.characters_per_second, found.gap_seconds_p50
@@ -54,16 +59,19 @@ def figures(delays: Sequence[float], characters: Sequence[int], sizes: Sequence[
     >>> found.stall_seconds, found.stall_at_seconds, found.stall_at_byte
     (2.0, 0.6, 8)
     """
-    total, gaps = math.fsum(delays), sorted(delays[1:])
+    gaps = sorted(delays[1:])
+    total = math.fsum(delays) + (silence or 0.0)
     first = delays[0] if delays else None
     generating = 0.0 if first is None else total - first
     stall = gaps[-1] if gaps else None
     before = 0 if stall is None else delays.index(stall, 1)
+    if silence is not None and delays and silence > (stall or 0.0):
+        stall, before = silence, len(delays)
     return Figures(
         chunks=len(delays),
         characters=sum(characters),
         total_seconds=round(total, 6),
-        first_chunk_seconds=first,
+        first_chunk_seconds=first or None,
         chunks_per_second=len(gaps) / generating if generating > 0 else None,
         characters_per_second=sum(characters[1:]) / generating if generating > 0 else None,
         gap_seconds_p50=_percentile(gaps, 0.5),
@@ -98,18 +106,22 @@ def _tell(recording: Recording, args: Namespace) -> int:
         delays.append(delay)
         characters.append(len(decode(data)))
         sizes.append(len(data))
-    found = figures(delays, characters, sizes)
+    session = recording.session
+    found = figures(delays, characters, sizes, silence=session.silence)
+    if session.silence is not None:
+        delays.append(session.silence)
+        characters.append(0)
     times = array("d", accumulate(delays))
     points = rates(times, characters, _POINTS)
     for form in ("png", "svg"):
         if file := getattr(args, form):
-            save_chart(file, form, one_line(recording.session.id), points, found.total_seconds)
+            save_chart(file, form, one_line(session.id), points, found.total_seconds)
     if args.json:
         over_time = {"rate": [round(rate, 3) for rate in points], "rate_seconds": found.total_seconds / _POINTS}
         remarks = {"remarks": recording.remarks()}
         print_json({"session": recording.session.id, **asdict(found), **over_time, **remarks})
         return OK
-    for name, value in _rows(found):
+    for name, value in _rows(found, session.silence):
         print(f"{name:<21}{value}")
     columns = (_columns() if args.width is None else args.width) - LABEL
     if columns > 0 and found.total_seconds > 0:
@@ -125,10 +137,11 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
-def _rows(found: Figures) -> list[tuple[str, str]]:
+def _rows(found: Figures, silence: float | None) -> list[tuple[str, str]]:
     stall = span(found.stall_seconds)
     if found.stall_at_seconds is not None:
         stall += f", at {span(found.stall_at_seconds)}, after byte {found.stall_at_byte:,}"
+        stall += ", until now" if found.stall_seconds == silence else ""
     return [
         ("time to first chunk", span(found.first_chunk_seconds)),
         ("chunks", f"{found.chunks:,}, {_rate(found.chunks_per_second)}"),

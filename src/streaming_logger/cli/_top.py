@@ -47,14 +47,15 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-c", "--count", type=count, metavar="N", help="end after N scans")
     parser.add_argument("--sort", choices=names, default="rate", help="the order to begin with")
     parser.add_argument(
-        "--stalled", type=seconds, default=15.0, metavar="S", help="mark sessions silent for so long (15)"
+        "--stalled", type=seconds, metavar="S", help="mark sessions silent for longer (stall_seconds, or 15)"
     )
 
 
 def _top(args: Namespace) -> int:
     target = find_target(args.dir, args.config).must_exist()
     flush = target.config.flush_interval_seconds
-    rates = Rates(target.directory, stalled_seconds=args.stalled, flush_seconds=flush)
+    stalled = target.stall_seconds if args.stalled is None else args.stalled
+    rates = Rates(target.directory, stalled_seconds=stalled, flush_seconds=flush)
     delay = max(0.1, args.delay)
     view = _View(args.sort, str(target.path))
     try:

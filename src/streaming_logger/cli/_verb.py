@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
+from streaming_logger._base.escape import one_line
+from streaming_logger.cli._target import UsageError
+
 __all__ = [
     "FOUND_PROBLEMS",
     "OK",
@@ -23,6 +26,7 @@ __all__ = [
     "print_json",
     "print_json_lines",
     "raw_argument",
+    "refuse_unknown",
     "seconds",
 ]
 
@@ -76,6 +80,14 @@ def seconds(text: str) -> float:
     if not 0 <= number <= 86400:
         raise ArgumentTypeError(f"{text!r} is invalid: expected seconds from 0 to 86400")
     return number
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `UsageError` for what does not exist, with the list of what does."""
+    names = sorted(known)
+    for name in given:
+        if name not in names:
+            raise UsageError(f"there is no {what} {one_line(name)}; there are {', '.join(map(one_line, names))}")
 
 
 def note(text: str) -> None:

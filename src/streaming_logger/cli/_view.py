@@ -6,15 +6,17 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from contextlib import closing, suppress
+from typing import Any, NamedTuple, TypeVar, get_args
 
+from streaming_logger._base.stats import Outcome
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.names import file_name_of, session_id_of
+from streaming_logger._disk.ledger import LedgerTail
+from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
-from streaming_logger.cli._events import read_events
+from streaming_logger.cli._events import new_events
 from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._target import Target, UsageError
 from streaming_logger.cli._text import one_line
@@ -22,9 +24,11 @@ from streaming_logger.cli._text import one_line
 __all__ = [
     "IN_USE",
     "ORPHANED",
+    "STATES",
     "Ends",
     "File",
     "Session",
+    "begins",
     "characters_per_byte",
     "ended_well",
     "files",
@@ -36,10 +40,18 @@ __all__ = [
 T = TypeVar("T")
 
 ORPHANED = "orphaned"
+#: All states that `ls` can show, and what else sessions can be selected by.
+STATES = (
+    *("active", "parked", "orphaned", "unknown"),
+    *(*get_args(Outcome), "released", "disabled"),
+    *("pinned", "looping", "stalled"),
+)
 #: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
 #: How much earlier than its file's last bytes a completion may be written down: rounding, coarse clocks.
 _GRAIN = 0.1
+#: A server frees a file's lock, then writes the ledger: how long that may take.
+_LEDGER_PAUSES = (0.0, 0.05, 0.1)
 #: So much of a file's end tells how many bytes its characters have.
 _SAMPLE = 4096
 
@@ -69,6 +81,16 @@ class Session(NamedTuple):
     """Bytes of it that came from crash journals."""
     loop: str
     """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
+    silence: float | None
+    """Of an active session: the seconds since its last write, if they are more than a flush interval."""
+    stalled: bool
+    """Whether it is active and has got no text for longer than `stall_seconds`."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """All by which it can be selected."""
+        extra = {"pinned": self.pinned, "looping": bool(self.loop), "stalled": self.stalled}
+        return (self.state, *(name for name, holds in extra.items() if holds))
 
 
 class File(NamedTuple):
@@ -99,17 +121,22 @@ class Ends:
         self._recovered: dict[str, int] = {}
         self.since = 0.0 if managed else float("inf")
         """Of what ended before it knows nothing; infinite where no ledger is kept."""
+        self._tail = LedgerTail(directory)
+        first = self.refresh()
+        with suppress(OSError):
+            directory.stat(".streaming_logger/ledger.jsonl.1")
+            if first is not None:
+                self.since = first
+
+    def refresh(self) -> float | None:
+        """Reads what the ledger got since; the time of its first line."""
         first = None
-        try:
-            for event in read_events(directory):
+        with suppress(OSError):
+            for event in new_events(self._tail):
                 if first is None:
                     first = event["at"]
                 self._take(event)
-            directory.stat(".streaming_logger/ledger.jsonl.1")
-        except OSError:
-            return
-        if first is not None:
-            self.since = first
+        return first
 
     def of(self, name: str, mtime: float) -> End | None:
         """How the file's last turn ended; None when something was written since."""
@@ -162,16 +189,20 @@ def files(directory: Directory) -> Iterator[File]:
     """Every file that is a session's by its name; what else lies there is not ours."""
     with directory.scan() as entries:
         for entry in entries:
-            name = entry.name
-            id_ = session_id_of(name)
-            if id_ is None:
-                continue
-            try:
-                found = lstat(f"{directory.path}/{name}")
-            except OSError:  # gone, or a bad inode, which hides no other
-                continue
-            if stat.S_ISREG(found.mode) and found.links == 1:
-                yield File(name, id_, found)
+            yield from _file(directory, entry.name)
+
+
+def _file(directory: Directory, name: str) -> Iterator[File]:
+    """The file of this name, if it is a session's."""
+    id_ = session_id_of(name)
+    if id_ is None:
+        return
+    try:
+        found = lstat(f"{directory.path}/{name}")
+    except OSError:  # gone, or a bad inode, which hides no other
+        return
+    if stat.S_ISREG(found.mode) and found.links == 1:
+        yield File(name, id_, found)
 
 
 def scan(target: Target) -> list[Session]:
@@ -182,6 +213,16 @@ def scan(target: Target) -> list[Session]:
     with directory.opened_readonly(), closing(Activity(directory)) as activity:
         now, loops = time.time(), Loops(directory)
         sessions = [_session(file, target, directory, ends, activity, loops, policy, now) for file in files(directory)]
+        for pause in _LEDGER_PAUSES:
+            # One that ended after the ledger was read looks orphaned: its lock is free, and its line is not known.
+            doubtful = {session.file for session in sessions if session.state == ORPHANED}
+            if not doubtful or (pause and not activity.any_server()):
+                break
+            time.sleep(pause)
+            ends.refresh()
+            sessions = [session for session in sessions if session.file not in doubtful]
+            again = [file for name in doubtful for file in _file(directory, name)]
+            sessions += [_session(file, target, directory, ends, activity, loops, policy, now) for file in again]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 
@@ -195,13 +236,32 @@ def resolve(candidates: Sequence[tuple[tuple[str, ...], T]], wanted: str) -> T |
     """The candidate one of whose names is `wanted`, or whose first name alone begins with it."""
     if not wanted:  # an unset variable of a script, and every id begins with it
         raise UsageError("the ID is empty")
-    exact = [(names, value) for names, value in candidates if wanted in names]
-    found = exact or [(names, value) for names, value in candidates if names[0].startswith(wanted)]
+    found = (
+        [(names, value) for names, value in candidates if wanted in names]
+        or [(names, value) for names, value in candidates if wanted in printed(names[0])]
+        or [(names, value) for names, value in candidates if names[0].startswith(wanted)]
+        or [(names, value) for names, value in candidates if begins(names[0], (wanted,))]
+    )
     if len(found) > 1:
         shown = [one_line(names[0]) for names, _ in found[-20:]]
         more = f"\n  ... and {len(found) - 20} more" if len(found) > 20 else ""
         raise UsageError(f"{one_line(wanted)} begins the ids of {len(found)} sessions:\n  " + "\n  ".join(shown) + more)
     return found[0][1] if found else None
+
+
+def begins(id_: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether an id begins so, as it is or as it is printed."""
+    return id_.startswith(prefixes) or any(name.startswith(prefixes) for name in printed(id_))
+
+
+def printed(id_: str) -> tuple[str, str, str]:
+    r"""An id as the command prints it, and as the name of its file.
+
+    >>> print(*printed("a b\n"))
+    a b\n a%20b%0A a%20b%0A.log
+    """
+    name = file_name_of(id_)
+    return one_line(id_), name.removesuffix(SUFFIX), name
 
 
 def ended_well(state: str) -> bool:
@@ -240,12 +300,14 @@ def _session(
         size=found.size,
         age=None if born is None else now - born,
         idle=idle,
-        rate=_rate(directory, file, ends) if in_use else None,
+        rate=_rate(target, file, ends, now) if in_use else None,
         swept_in=swept_in,
         swept_by=swept_by,
         mtime=mtime,
         recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
+        silence=idle if in_use and idle > target.silence_seconds else None,
+        stalled=in_use and idle > target.stall_seconds,
     )
 
 
@@ -265,14 +327,15 @@ def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str
     return (ORPHANED if mtime >= ends.since else "completed"), False
 
 
-def _rate(directory: Directory, file: File, ends: Ends) -> float | None:
-    """Characters a second since the file was made, or since its turn before ended."""
+def _rate(target: Target, file: File, ends: Ends, now: float) -> float | None:
+    """Characters a second since the file was made, or since its turn before ended; a silence counts."""
     end = ends.before(file.name)
     begun, size = (end.at, file.found.size - end.size) if end else (file.found.born, file.found.size)
-    seconds = None if begun is None else file.found.mtime - begun
+    until = now if now - file.found.mtime > target.silence_seconds else file.found.mtime
+    seconds = None if begun is None else until - begun
     if seconds is None or seconds < 0.5 or size < 0:
         return None
-    return size * characters_per_byte(directory, file.name) / seconds
+    return size * characters_per_byte(target.directory, file.name) / seconds
 
 
 def characters_per_byte(directory: Directory, name: str) -> float:

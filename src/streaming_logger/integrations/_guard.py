@@ -7,6 +7,7 @@ in the library's log, at most once a minute of its kind, and the stream passes w
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -94,10 +95,15 @@ class Guard:
             self._no_id(f"{name} is a {type(value).__name__}, not a mapping")
         return {}
 
-    def wrap(self, candidates: Iterable[object], stream: Any) -> Any:
-        """The stream as `StreamingLogger.wrap` returns it; the stream itself where that fails."""
+    def wrap(self, candidates: Iterable[object], stream: Any, waited: float = 0.0) -> Any:
+        """The stream as `StreamingLogger.wrap` returns it; the stream itself where that fails.
+
+        Its session began `waited` seconds ago.
+        """
         try:
-            return self._get_logger().wrap(self.session_id(candidates), stream, include=self._include)
+            logger, session_id = self._get_logger(), self.session_id(candidates) or os.urandom(16).hex()
+            logger._engine_here().begin_session(session_id, waited)
+            return logger.wrap(session_id, stream, include=self._include)
         except Exception as error:  # noqa: BLE001 - as above
             self.not_logged(error)
             return stream

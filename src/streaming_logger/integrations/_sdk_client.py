@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -90,10 +91,11 @@ def _log_streams(sdk: Any, client: Any, guard: Guard) -> None:
 
     def logged(made: Any, *sent: Any) -> Any:
         if isinstance(made, streams):
-            _attach(made, guard, _session_ids(guard, *sent))
+            # The session's start is that of the request: the first chunk is often there as soon as the stream is.
+            _attach(made, guard, _session_ids(guard, *sent[:2]), time.monotonic() - sent[2])
         elif isinstance(made, responses):
             try:
-                if _options(*sent).headers.get(_RAW) == "stream":  # the Agents SDK has it parsed
+                if _options(*sent[:2]).headers.get(_RAW) == "stream":  # the Agents SDK has it parsed
                     kind: Any = type(made)
                     made.log_parsed = lambda parsed: logged(parsed, *sent)
                     made.__class__ = _parsing(kind)
@@ -106,8 +108,9 @@ def _log_streams(sdk: Any, client: Any, guard: Guard) -> None:
 
     @functools.wraps(request)
     def request_logged(*args: Any, **kwargs: Any) -> Any:
+        asked_at = time.monotonic()
         made = request(*args, **kwargs)
-        return (logged_later if hasattr(made, "__await__") else logged)(made, args, kwargs)
+        return (logged_later if hasattr(made, "__await__") else logged)(made, args, kwargs, asked_at)
 
     @functools.wraps(copy)
     def copy_logged(*args: Any, **kwargs: Any) -> Any:
@@ -139,8 +142,10 @@ def _session_ids(guard: Guard, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     yield guard.chosen({**given, "extra_headers": headers})
 
 
-def _attach(stream: Any, guard: Guard, session_ids: Iterator[object]) -> None:
+def _attach(stream: Any, guard: Guard, session_ids: Iterator[object], waited: float) -> None:
     """Has the SDK read its stream through its log, and ends that when the reader closes the response.
+
+    The request was made `waited` seconds ago.
 
     Every `close` of the SDKs closes the response alone. No reference cycle is made: it would leave a
     dropped stream, and its connection, to the garbage collector.
@@ -152,7 +157,7 @@ def _attach(stream: Any, guard: Guard, session_ids: Iterator[object]) -> None:
         kind: Any = type(response)
         response.stream_log = _Attached(guard)
         response.__class__ = _closing(kind)
-        wrapped = guard.wrap(session_ids, iterator)
+        wrapped = guard.wrap(session_ids, iterator, waited)
         if wrapped is not iterator:
             stream._iterator = wrapped
             response.stream_log = _Attached(guard, weakref.ref(wrapped))

@@ -1,0 +1,107 @@
+"""What `doctor` finds, and what the ledger tells of it: refused configurations, and what went wrong lately."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from streaming_logger.cli import _system
+from streaming_logger.cli._events import read_events, whole
+from streaming_logger.cli._target import Target
+from streaming_logger.cli._text import duration
+
+__all__ = ["RECENT_SECONDS", "Finding", "recently", "refused_configurations"]
+
+#: So far back the ledger's events are problems of today.
+RECENT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding: how serious it is, and how to fix it."""
+
+    level: str
+    """ok, note, or problem."""
+    text: str
+    todo: str = ""
+
+
+def refused_configurations(target: Target, owners: list[_system.Owner]) -> Iterator[Finding]:
+    """Configurations that were refused, at a start or at an edit, as long as nothing has mended that.
+
+    They are mended by an edit that a server accepted, or ended with their process.
+    """
+    alive = {owner.pid for owner in owners if owner.alive}
+    refused: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):  # reported by `recently`
+        for event in read_events(target.directory):
+            if event["event"] == "reloaded":
+                refused.clear()
+            elif event["event"] in _REFUSALS:
+                refused.append(event)
+    now = time.time()
+    for kind, texts in _REFUSALS.items():
+        current = [
+            event
+            for event in refused
+            if event["event"] == kind
+            and (whole(pid := event.get("pid")) in alive or not _system.has_ended(whole(pid)))
+            and (whole(pid) in alive or now - event["at"] < RECENT_SECONDS)
+        ]
+        if current:
+            last = f"{current[-1].get('text', '')}, {duration(now - current[-1]['at'])} ago"
+            yield Finding(
+                "problem",
+                f"{texts[len(current) > 1].format(len(current))} (last: {last})",
+                "`check-config FILE` names every problem",
+            )
+
+
+#: What the ledger has of configurations that are not in force.
+_REFUSALS = {
+    "reload_refused": ("{} edit of the configuration was refused", "{:,} edits of the configuration were refused"),
+    "config_refused": (
+        "the configuration was refused at a start: the defaults are in force",
+        "the configuration was refused at {:,} starts: the defaults are in force",
+    ),
+}
+
+
+def recently(target: Target) -> Iterator[Finding]:
+    """What the ledger says of the last hour."""
+    counts: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    try:
+        for event in read_events(target.directory):
+            at, kind = event["at"], event["event"]
+            if time.time() - at < RECENT_SECONDS:
+                counts[kind] += whole(event.get("characters")) if kind == "dropped" else 1
+                last[kind] = f"{event.get('text', event.get('reason', ''))}, {duration(time.time() - at)} ago"
+    except OSError as error:
+        yield Finding("note", f"the ledger cannot be read: {error}")
+        return
+    for kind, (texts, todo) in _EVENTS.items():
+        if counts[kind]:
+            text = texts[counts[kind] > 1].format(counts[kind])
+            yield Finding("problem", f"in the last hour {text} (last: {last[kind]})", todo)
+
+
+#: What to say of one event, of several, and what to do.
+_EVENTS = {
+    "dropped": (
+        ("{} character was dropped", "{:,} characters were dropped"),
+        "the disk did not take text fast enough or failed: see disk space and faults above; then max_buffer_mb",
+    ),
+    "emergency": (
+        ("{} sweep had to free disk space", "{:,} sweeps had to free disk space"),
+        "the disk or max_directory_mb is too small for the retention",
+    ),
+    "worker_restarted": (
+        ("a worker thread died once", "a worker thread died {:,} times"),
+        "a defect: report the server's log around that time",
+    ),
+}

@@ -454,8 +454,8 @@ def test_doctor_finds_a_refused_configuration_until_it_is_mended(ledger: Callabl
     refused = {"at": now - 60, "event": "reload_refused", "text": "bad", "pid": os.getpid()}
     start = {"at": now - 50, "event": "config_refused", "text": "bad", "pid": os.getpid()}
     found = doctor(ledger(refused, start))
-    assert "1 edits of the configuration were refused" in found
-    assert "the configuration was refused at 1 starts" in found
+    assert "1 edit of the configuration was refused" in found
+    assert "the configuration was refused at a start" in found
     assert "refused" not in doctor(ledger({"at": now - 40, "event": "reloaded", "pid": os.getpid()}))
     assert "refused" in doctor(ledger({**refused, "at": now - 30}))
 

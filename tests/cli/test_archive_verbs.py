@@ -111,6 +111,26 @@ def test_archive_uploads_what_a_server_left(tmp_path: Path) -> None:
     assert "Not a directory" in found.stderr
 
 
+def test_sessions_in_an_archive_with_another_url_are_counted_and_offered(tmp_path: Path) -> None:
+    """After `archive.url` has changed: `archive` and `doctor` tell how many, `archive --again` uploads them."""
+    old, new = f"{tmp_path.as_uri()}/old", f"{tmp_path.as_uri()}/new"
+    with StreamingLogger(Config(min_free_disk_mb=None), directory=tmp_path / "logs") as logger:
+        for number in range(2):
+            logger.write(f"s{number}", "text")
+            logger.complete_session(f"s{number}")
+    run("archive", old, "--dir", "logs")
+    found = run("archive", new, "--dir", "logs")
+    assert "2 sessions are archived under another URL" in found.stderr
+    config = tmp_path / "new.json"
+    config.write_text(json.dumps({"streaming_logs": {"archive": {"url": new}, "min_free_disk_mb": None}}))
+    doctor = run("doctor", "--dir", "logs", "--config", config, check=None)
+    assert "2 sessions are archived under another URL" in doctor.stdout
+    told = json.loads(run("archive", new, "--again", "--json", "--dir", "logs").stdout)
+    assert (told["uploads"], told["elsewhere"], told["url"]) == (2, 0, new)
+    assert run("show", "s1", "--archive", new).stdout == "text"
+    assert run("archive", new, "--dir", "logs").stderr == f"archived 0 sessions, 0 bytes, to {new}\n"
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     """No archive, no such kind of archive."""
     (tmp_path / "logs").mkdir()

@@ -255,7 +255,10 @@ def test_doctor_finds_a_crash_journal_that_waits(directory: Path) -> None:
     (text,) = [text for text in found if "crash journal" in text]
     assert text.startswith(f"1 crash journal of dead processes ({server.process.pid}) waits")
     assert "doctor --recover" in found[text]
-    assert "recovered 1 crashed session, 5 bytes" in run("doctor", "--recover", "--dir", directory, check=None).stderr
+    assert (
+        "recovered 1 session of crashed processes, 5 bytes"
+        in run("doctor", "--recover", "--dir", directory, check=None).stderr
+    )
     assert (directory / "sess_1.log").read_text() == "Hello"
     assert "crash journal" not in run("doctor", "--dir", directory, check=None).stdout
 

@@ -321,7 +321,7 @@ class Uploader:
             bytes=size,
             key=record.key,
         )
-        return Mark.of(completed.found, place.date, place.host)
+        return Mark.of(completed.found, place.date, place.host, self._bucket.url)
 
     def _upload_timing(self, name: str, place: Place, compress: str, progress: Callable[[], None]) -> str | None:
         """The session's timing file, if there is one; its key."""

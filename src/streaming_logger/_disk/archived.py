@@ -24,17 +24,19 @@ class Mark(NamedTuple):
     date: str = ""
     """The day and host under which it is in the archive: a later turn goes to the same place."""
     host: str = ""
+    url: str = ""
+    """Of the archive; empty in marks of version 0.1.0."""
 
     @classmethod
-    def of(cls, found: os.stat_result, date: str = "", host: str = "") -> Mark:
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns, date, host)
+    def of(cls, found: os.stat_result, date: str = "", host: str = "", url: str = "") -> Mark:
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, date, host, url)
 
     def covers(self, found: os.stat_result) -> bool:
         """Whether the file is still in that state."""
         return self[:3] == Mark.of(found)[:3]
 
 
-_TYPES = [int, int, int, str, str]
+_TYPES = [int, int, int, str, str, str]
 
 
 class Marks:
@@ -74,6 +76,11 @@ class Marks:
         if self._in_use:
             with contextlib.suppress(OSError):
                 self._directory.unlink(f"{_FOLDER}/{name}")
+
+    def elsewhere(self, url: str) -> list[str]:
+        """The files that are marked as archived under another URL. Raises `OSError`."""
+        marks = ((name, self.read(name)) for name in sorted(self.names()))
+        return [name for name, mark in marks if mark is not None and mark.url not in ("", url)]
 
     def names(self) -> set[str]:
         """Of all marks. Raises `OSError`."""

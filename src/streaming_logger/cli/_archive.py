@@ -200,6 +200,7 @@ def downloaded(args: Namespace) -> Iterator[Downloaded | None]:
 def _archive_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("url", nargs="?", metavar="URL", help="where to (that of the configuration)")
     parser.add_argument("--follow", action="store_true", help="go on until it is stopped")
+    parser.add_argument("--again", action="store_true", help="upload also what is in an archive with another URL")
 
 
 def _archive(args: Namespace) -> int:
@@ -214,6 +215,12 @@ def _archive(args: Namespace) -> int:
     from streaming_logger._archive.passes import Passes
 
     with opened(replace(target, config=config)) as context:
+        marks = context.store.marks
+        elsewhere = marks.elsewhere(config.archive.url)
+        if args.again:
+            for name in elsewhere:
+                marks.remove(name)
+            elsewhere = []
         passes = Passes(context)
         with suppress(KeyboardInterrupt):
             if not args.follow:
@@ -226,11 +233,14 @@ def _archive(args: Namespace) -> int:
         return USAGE  # the log has said which, and why
     uploaded = {"uploads": stats.uploads, "bytes": stats.uploaded_bytes, "errors": stats.upload_errors}
     if args.json:
-        print_json({"url": config.archive.url, **uploaded})
+        print_json({"url": config.archive.url, **uploaded, "elsewhere": len(elsewhere)})
     else:
         note(
             f"archived {counted(stats.uploads, 'session')}, {size(stats.uploaded_bytes)} bytes, to {config.archive.url}"
         )
+    if elsewhere and not args.json:
+        count = counted(len(elsewhere), "session", "is")
+        note(f"{count} archived under another URL, and not here; --again uploads them here as well")
     return FOUND_PROBLEMS if stats.upload_errors else OK
 
 
@@ -241,7 +251,7 @@ VERBS = (
         "uploads completed sessions that are not in the archive yet",
         _archive_arguments,
         _archive,
-        "[URL] [--follow]",
+        "[URL] [--follow] [--again]",
         lasting=True,
     ),
 )

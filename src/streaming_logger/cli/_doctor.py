@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from streaming_logger._config.schema import Config
+from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.journal_file import STORAGE
 from streaming_logger._disk.locks import process
@@ -55,6 +56,7 @@ def _doctor(args: Namespace) -> int:
         *_room(target, sessions),
         *_file_system(target),
         *_files(target, sessions),
+        *_archive(target),
         *_journals(target),
         *_workers(owners, sessions),
         *_stuck(target),
@@ -244,6 +246,20 @@ def _files(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(future)} written in the future: this clock was set back, or another host's is ahead",
             "check the clock (timedatectl); those files are swept late, `touch` them to be rid of them sooner",
         )
+
+
+def _archive(target: Target) -> Iterator[Finding]:
+    url = target.config.archive.url
+    if url is None:
+        return
+    with contextlib.suppress(OSError):
+        elsewhere = Marks(target.directory).elsewhere(url)
+        if elsewhere:
+            yield Finding(
+                "note",
+                f"{counted(len(elsewhere), 'session', 'is')} archived under another URL than archive.url, {url}",
+                "`streaming-logger archive --again` uploads them there as well",
+            )
 
 
 def _journals(target: Target) -> Iterator[Finding]:

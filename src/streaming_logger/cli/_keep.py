@@ -91,7 +91,8 @@ def recover(target: Target) -> None:
     with opened(target) as context:
         Crashes(context).recover_all()
         stats = context.counters.snapshot()
-    note(f"recovered {counted(stats.sessions_recovered, 'crashed session')}, {size(stats.bytes_recovered)} bytes")
+    count = counted(stats.sessions_recovered, "session")
+    note(f"recovered {count} of crashed processes, {size(stats.bytes_recovered)} bytes")
     if stats.sweep_errors:
         note(f"failed to recover {counted(stats.sweep_errors, 'journal or session')}")
 

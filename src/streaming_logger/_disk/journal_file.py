@@ -39,7 +39,7 @@ _PAGE = 1 << 16
 #: The layout: header; one byte for each recovered session; marks, marks; records, records.
 _HEADER_SIZE = _PAGE // 2
 _RESUME_AT, _RESUME = _HEADER_SIZE, struct.Struct("<QQQQ")
-#: Sessions of a journal share so many places for that.
+#: Number of places that the sessions of a journal share for that.
 _RESUMES = (_PAGE - _RESUME_AT) // _RESUME.size
 _DONE_AT = _PAGE
 _MARKS_AT = 2 * _PAGE

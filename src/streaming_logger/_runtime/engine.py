@@ -37,7 +37,7 @@ _BUSY_TRIES = 6
 #: How often a coroutine that waits for the worker checks that it still lives, and how long that check may take.
 _CHECK_SECONDS = 0.25
 _NO_WORKER_SECONDS = 0.001
-#: A flush that has not ended for so many intervals, and so many seconds, hangs.
+#: A flush counts as hung after this number of intervals and this number of seconds more.
 _LATE_INTERVALS = 3
 _LATE_SECONDS = 2.0
 #: A full disk brings the next sweep forward, at most so often.

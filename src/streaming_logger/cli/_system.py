@@ -96,7 +96,7 @@ def _lockable(directory: Directory) -> Iterator[str]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether there is no such process; False where that is not known."""
+    """Whether the process has ended; False if that is unknown."""
     if os.name != "posix" or pid <= 0:
         return False
     try:

@@ -56,7 +56,7 @@ class Target:
     def stall_seconds(self) -> float:
         """An active session counts as stalled when its file got nothing for longer.
 
-        The setting; where that is null no server reports stalls, and an operator wants to see them.
+        The setting. If it is null, no server reports stalls, but an operator wants to see them.
         """
         limit = self.config.stall_seconds
         return max(_STALL_SECONDS if limit is None else limit, self.silence_seconds)

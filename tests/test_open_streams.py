@@ -129,6 +129,23 @@ def test_generator_that_raises_has_ended_at_once(manual: Make) -> None:
     assert stream.outcome == "error"
 
 
+def test_exception_that_cannot_be_shown_reaches_the_reader(manual: Make) -> None:
+    """It is the stream's own, whatever its `__str__` does."""
+
+    class UnshowableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    def broken() -> Iterator[str]:
+        yield "Hel"
+        raise UnshowableError
+
+    logger = manual()
+    with pytest.raises(UnshowableError):
+        list(logger.wrap("s", broken()))
+    assert (logger.text, logger.outcomes) == ({"s": "Hel"}, {"s": "error"})
+
+
 def test_aclose_while_the_generator_runs(manual: Make) -> None:
     """It is refused, and the stream goes on to its own end."""
     logger = manual()

@@ -259,7 +259,10 @@ def _ended_by(error: BaseException) -> tuple[Outcome, str]:
     outcome = outcome_of(type(error))
     if outcome != "error":
         return outcome, ""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the reader is to get its own exception, and not one of describing it
+        text = ""
     return outcome, f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import logging.config
 from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -26,7 +28,7 @@ def log() -> Iterator[logging.Logger]:
 
 
 def test_a_record_goes_to_its_sessions_file(logger: ManualLogger, log: logging.Logger) -> None:
-    """Between the stream's own text, in order, by the handler's formatter; an id may be of any type."""
+    """Between the stream's own text, in order, by the handler's formatter; an id may be a number."""
     handler = SessionHandler(logger)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     log.addHandler(handler)
@@ -90,3 +92,35 @@ def test_a_configuration_makes_it_by_its_name() -> None:
         logging.getLogger("my_server").info("Hello", extra={"chat": "s"})
         assert logger.text == {"s": "Hello\n"}
     logging.getLogger("my_server").handlers.clear()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"logger": "logger"}, "logger must be a StreamingLogger, got 'logger'"),
+        ({"field": ""}, "field must be the name of a record's attribute, got ''"),
+        ({"field": 7}, "field must be the name of a record's attribute, got 7"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
+    """Not by the first record."""
+    with pytest.raises(TypeError, match=message):
+        SessionHandler(**arguments)
+
+
+class BoolRaises:
+    def __bool__(self) -> bool:
+        raise RuntimeError("no bool")
+
+
+@pytest.mark.parametrize("session", [Mock(), ["s"], {}, object(), BoolRaises(), "x" * 10_000_000], ids=type)
+def test_session_that_is_no_id_costs_its_record_alone(
+    logger: ManualLogger, log: logging.Logger, caplog: pytest.LogCaptureFixture, session: Any
+) -> None:
+    """The caller goes on, and one line says why the file has no such record."""
+    log.addHandler(SessionHandler(logger))
+    for _ in range(2):
+        log.warning("Hello", extra={"session": session})
+    assert logger.text == {}
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("logging: a session id is not usable: must ")

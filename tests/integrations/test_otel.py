@@ -60,3 +60,11 @@ def test_every_metric_has_an_instrument(live: Callable[..., StreamingLogger], me
 def test_without_a_meter_the_global_provider_is_used(live: Callable[..., StreamingLogger]) -> None:
     """As OpenTelemetry's own instrumentations do it: silent until an SDK is set up."""
     instrument(live())
+
+
+def test_wrong_arguments_are_refused(live: Callable[..., StreamingLogger], meter: Any) -> None:
+    """Not by the first collection."""
+    with pytest.raises(TypeError, match="logger must be a StreamingLogger, got None"):
+        instrument(None, meter)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="meter must be a Meter or None, got 'meter'"):
+        instrument(live(), "meter")

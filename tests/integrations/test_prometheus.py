@@ -97,3 +97,37 @@ def test_dashboard_asks_only_for_metrics_that_exist() -> None:
     queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
     assert queries
     assert {name for query in queries for name in re.findall(r"streaming_logger_\w+", query)} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"logger": None}, "logger must be a StreamingLogger, got None"),
+        ({"registry": "default"}, "registry must be a CollectorRegistry or None, got 'default'"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    live: Callable[..., StreamingLogger], registry: Any, arguments: dict[str, Any], message: str
+) -> None:
+    """Not by the first scrape."""
+    with pytest.raises(TypeError, match=message):
+        register(**{"logger": live(), "registry": registry} | arguments)
+
+
+def test_fault_does_not_take_other_metrics_away(
+    live: Callable[..., StreamingLogger],
+    registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A scrape has the numbers of others, and one line says why ours are missing."""
+    logger = live()
+    register(logger, registry)
+    other = prometheus_client.Gauge("other", "of the application", registry=registry)
+    other.set(7)
+    monkeypatch.setattr(logger._engine, "stats", lambda: 1 / 0)
+    for _ in range(2):
+        assert registry.get_sample_value("other") == 7
+        assert registry.get_sample_value("streaming_logger_health") is None
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert lines == ["metrics: no numbers are exported: ZeroDivisionError('division by zero')"]

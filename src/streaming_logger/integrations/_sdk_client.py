@@ -152,7 +152,7 @@ def _attach(stream: Any, guard: Guard, session_ids: Iterator[object], waited: fl
     """
     try:
         iterator, response = stream._iterator, stream.response
-        if hasattr(response, "stream_log"):  # a stream that was parsed twice
+        if isinstance(getattr(response, "stream_log", None), _Attached):  # a stream that was parsed twice
             return
         kind: Any = type(response)
         response.stream_log = _Attached(guard)

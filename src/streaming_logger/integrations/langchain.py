@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
 from streaming_logger._base.errors import outcome_of
-from streaming_logger._base.stats import Outcome
 from streaming_logger._logger import StreamingLogger
 from streaming_logger._stream_log import StreamLog
 from streaming_logger.integrations._guard import Guard
@@ -54,20 +53,27 @@ def callback_handler(logger: StreamingLogger | None = None, *, include: Iterable
 
         def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
             message = getattr(chunk, "message", None)
-            # In a dict a token is text, whatever it looks like.
-            runs.add(run_id, "token", {"content": token} if message is None else message)
+            if message is not None:
+                runs.add(run_id, "token", message)
+            elif token:
+                runs.add(run_id, "token", {"content": token})  # in a dict it is text, whatever it looks like
 
         def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
-            if (message := _message_of(event)) is not None:
-                runs.add(run_id, "event", message)
+            # As LangGraph has the same events in its own.
+            runs.add(run_id, "event", {"type": "event", "method": "messages", "params": {"data": event}})
 
         def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
-            runs.end(run_id, "completed")
+            if (log := runs.pop(run_id)) is not None:
+                log.end("completed")
 
         def on_llm_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
-            outcome = outcome_of(type(error))
+            if (log := runs.pop(run_id)) is None:
+                return
             # LangChain may tell of a cancellation on another task than the one that is cancelled.
-            runs.end(run_id, "closed" if outcome == "cancelled" else outcome)
+            if outcome_of(type(error)) == "cancelled":
+                log.end("closed")
+            else:
+                log.end_by(error)
 
     return StreamingLogHandler()
 
@@ -75,18 +81,17 @@ def callback_handler(logger: StreamingLogger | None = None, *, include: Iterable
 class _Run:
     """One call of a model. Its log begins with the first thing that it streams."""
 
-    __slots__ = ("log", "outcome", "session_id", "source")
+    __slots__ = ("log", "session_id", "source")
 
     def __init__(self, session_id: str | None) -> None:
         self.session_id = session_id
         self.log: StreamLog | None = None
         self.source: str | None = None
         """Which callback brings the text. Some models call two with the same; the first one counts."""
-        self.outcome: Outcome | None = None
 
 
 class _Runs:
-    """The calls that are running, from whichever threads they come, and those that wait for others of their session."""
+    """The calls that are running, from whichever threads they come."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -104,21 +109,10 @@ class _Runs:
         if run.log is not None and run.source == source:
             run.log.log(item)
 
-    def end(self, run_id: UUID, outcome: Outcome) -> None:
-        """The session is completed with its last run, and with that run's outcome."""
-        if (ended := self._runs.get(run_id)) is None:
-            return
-        ended.outcome = outcome
-        same = {id_: run for id_, run in self._runs.copy().items() if run.session_id == ended.session_id}
-        if any(run.outcome is None and run.log is not None for run in same.values()):
-            if ended.log is None:
-                self._runs.pop(run_id, None)
-            return
-        for id_, run in same.items():
-            if run.outcome is not None:
-                self._runs.pop(id_, None)
-                if run.log is not None:
-                    run.log.end(outcome)
+    def pop(self, run_id: UUID) -> StreamLog | None:
+        """The log of a call that has ended; None where it streamed nothing."""
+        run = self._runs.pop(run_id, None)
+        return None if run is None else run.log
 
 
 def _session_ids(guard: Guard, metadata: object, run_id: UUID) -> Iterator[object]:
@@ -126,31 +120,3 @@ def _session_ids(guard: Guard, metadata: object, run_id: UUID) -> Iterator[objec
     metadata = guard.mapping("metadata", metadata)
     yield from map(metadata.get, _ID_KEYS)
     yield run_id
-
-
-def _message_of(event: Any) -> dict[str, Any] | None:
-    """What an event of `stream_events(version="v3")` adds to the message; None: nothing that is text.
-
-    Whole blocks, which follow their deltas, and tools' output are not logged.
-    """
-    if not isinstance(event, Mapping):
-        return None
-    if event.get("event") == "content-block-start":
-        block = event.get("content")
-    elif event.get("event") == "content-block-delta":
-        block = event.get("delta")
-    else:
-        return None
-    if not isinstance(block, Mapping):
-        return None
-    kind = str(block.get("type"))
-    if kind == "block-delta" and isinstance(block.get("fields"), Mapping):
-        block = block["fields"]
-        kind = str(block.get("type"))
-    if kind in ("text", "text-delta"):
-        return {"content": [{"type": "text", "text": block.get("text")}]}
-    if kind in ("reasoning", "reasoning-delta"):
-        return {"content": [{"type": "reasoning", "reasoning": block.get("reasoning")}]}
-    if "tool_call" in kind or kind == "tool-call-delta":
-        return {"content": [], "tool_call_chunks": [block]}
-    return None

@@ -334,6 +334,30 @@ def test_stream_without_text_is_reported(manual: Make, caplog: pytest.LogCapture
     ]
 
 
+def test_item_that_cannot_be_compared_passes(manual: Make) -> None:
+    """An array of numpy's raises where it is compared, a key of a dict where it is shown: the stream has both."""
+
+    class Array:
+        values = 1
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("the truth value of an array is ambiguous")
+
+        __hash__ = object.__hash__
+
+    class Key:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    items: list[Any] = [Array(), {Key(): 1}]
+    logger = manual()
+    for session, item in zip("st", items, strict=True):
+        (got,) = logger.wrap(session, [item])
+        assert got is item
+    assert logger.outcomes == {"s": "completed", "t": "completed"}
+    assert logger.stats().streams_without_text == 2
+
+
 @pytest.mark.parametrize(
     "items",
     [

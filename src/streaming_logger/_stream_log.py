@@ -220,7 +220,8 @@ class StreamLog:
     def _passed(self, item: Any) -> None:
         """An item without text of its own: a sign of life."""
         self._is_alive = True
-        if self._first is None and self._is_enabled and item is not None and item not in ("", b""):
+        is_blank = item is None or (isinstance(item, (str, bytes)) and not item)
+        if self._first is None and self._is_enabled and not is_blank:  # not compared: a foreign `__eq__` may raise
             self._first = item
 
     def _log_rest(self) -> None:
@@ -272,7 +273,7 @@ def _described(item: Any) -> str:
     if isinstance(item, (str, bytes)):
         return f"{name} {item[:80]!r}"
     keys = list(item) if isinstance(item, dict) else [key for key in getattr(item, "__dict__", ()) if key[:1] != "_"]
-    return f"{name} with {', '.join(map(str, keys[:12]))}" if keys else name
+    return f"{name} with {', '.join(key if isinstance(key, str) else '?' for key in keys[:12])}" if keys else name
 
 
 def _nothing(item: Any) -> None:

@@ -192,6 +192,15 @@ def test_held_text_is_bounded_and_let_go() -> None:
         assert len(text) >= 50_000 * len(piece) - 4096 - len(piece) or piece == "data: x\n"
 
 
+def test_names_of_events_in_items_of_their_own_are_not_kept() -> None:
+    """A server that yields an event line by line: nothing is held once the event is read, however many come."""
+    extract = TextExtractor(format="sse")
+    for _ in range(100):
+        assert extract("event: message\n") == ""
+        assert extract(f"data: {CHAT % 'x'}\n\n") == "x"
+        assert extract.held == 0
+
+
 def test_held_text_is_released_unchanged_when_asked_for() -> None:
     """Where nothing more comes; and events that begin after it are told all the same."""
     extract = TextExtractor()

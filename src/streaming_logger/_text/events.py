@@ -97,7 +97,7 @@ def _spoken(kind: str) -> Reader:
     return lambda item: () if get(item, "source") == "user" else (Part(FINAL, words(get(item, "content")), kind),)
 
 
-def _claude_event(item: Any) -> Iterable[Part] | str:
+def _claude_event(item: Any) -> Iterable[Part]:
     return () if get(item, "parent_tool_use_id") else inner("event")(item)
 
 
@@ -268,7 +268,7 @@ EVENTS: dict[str, Reader] = {
 }
 
 
-def typed(item: Any) -> Iterable[Part] | str:
+def typed(item: Any) -> Iterable[Part]:
     kind = get(item, "type")
     if get(item, "snapshot") is not None and not str(kind).startswith("response."):
         return () if kind != "chunk" else inner("chunk")(item)  # a helper's event: it repeats its SDK's own
@@ -286,7 +286,7 @@ def typed(item: Any) -> Iterable[Part] | str:
     return search(item)
 
 
-def named(item: Any) -> Iterable[Part] | str:
+def named(item: Any) -> Iterable[Part]:
     """Something with an event's name: (name, data) as server-sent events have it, or of a protocol of its own."""
     name = get(item, "event")
     name = getattr(name, "value", name)

@@ -149,11 +149,11 @@ class TextExtractor:
         framer = self._framer
         if framer is None:
             return self._from_plain(text)
-        if self._is_simple and isinstance(framer, Events) and (document := framer.whole(text)) is not None:
-            if (answer := everyday_text(document)) is not None:
+        if self._is_simple and isinstance(framer, Events) and (frame := framer.whole(text)) is not None:
+            if (answer := everyday_text(frame.document)) is not None:
                 self._has_documents = True
                 return self._transcript.answer(answer)
-            return self._joined(self._parts_of_frames((framer.found(text[6:-2], document),)))
+            return self._joined(self._parts_of_frames((frame,)))
         return self._joined(self._parts_of_frames(framer.feed(text)))
 
     def _from_plain(self, text: str) -> str:
@@ -169,14 +169,14 @@ class TextExtractor:
             return self._from_plain(guess.text)
         return self._joined(self._parts_of_frames(guess.frames))
 
-    def _joined(self, found: Iterable[Part] | str) -> str:
+    def _joined(self, found: Iterable[Part]) -> str:
         return self._transcript.add(self._flat(found))
 
     # -- parts -------------------------------------------------------------------------
 
-    def _flat(self, found: Iterable[Part] | str) -> Iterator[Part]:
+    def _flat(self, found: Iterable[Part]) -> Iterator[Part]:
         """The parts, with those of items and events inside them."""
-        for part in _as_parts(found):
+        for part in found:
             if part.kind == ITEM:
                 yield from self._flat(self._parts_of(part.key))
             elif part.kind == FRAME:
@@ -184,16 +184,16 @@ class TextExtractor:
             else:
                 yield part
 
-    def _parts_of(self, item: Any) -> Iterable[Part] | str:
+    def _parts_of(self, item: Any) -> Iterable[Part]:
         if item is None or isinstance(item, str):
-            return item or ""
+            return (Part(ANSWER, item),) if item else ()
         if isinstance(item, tuple):
             return tuple_parts(item)
         if isinstance(item, list):
-            return [part for one in item for part in _as_parts(self._parts_of(one))]
+            return [part for one in item for part in self._parts_of(one)]
         reader = reader_of(item)
         found = (reader or search)(item)
-        if reader is None and not isinstance(found, str):
+        if reader is None:
             found = list(found)
             has_text = any(part.text or part.kind == ITEM for part in found)
             if not has_text and self.is_empty and not isinstance(item, dict):
@@ -204,25 +204,25 @@ class TextExtractor:
         """One frame that cannot be read costs that frame."""
         for frame in frames:
             try:
-                yield from list(_as_parts(self._parts_of_frame(frame)))
+                yield from list(self._parts_of_frame(frame))
             except Exception as error:
                 if self._on_error is None:
                     raise
                 self._on_error(error)
 
-    def _parts_of_frame(self, frame: Frame) -> Iterable[Part] | str:
+    def _parts_of_frame(self, frame: Frame) -> Iterable[Part]:
         name, data, document = frame.name, frame.data, frame.document
         if frame.is_raw:
-            return data
+            return (Part(ANSWER, data),)
         if isinstance(self._framer, PrefixedLines):
             return prefixed(name, document)
         if document and isinstance(document, dict):
-            found = list(_as_parts(named_document(name, document)))
+            found = list(named_document(name, document))
             if not self._has_words or any(part.text or part.kind == ITEM for part in found) or reader_of(document):
                 self._has_documents = True
                 return found
         elif document and all(isinstance(one, dict) for one in document):
-            return [part for one in document for part in _as_parts(named_document(name, one))]
+            return [part for one in document for part in named_document(name, one)]
         if data.strip() == "[DONE]" or (self._has_documents and data.strip() in ("", "{}", "[]")):
             return ()
         if (parts := words_of(name, data)) is not None:
@@ -231,12 +231,8 @@ class TextExtractor:
             raise ValueError(f"invalid JSON: {data[:200]!r}")
         if data.startswith('"') and not self._has_words and data != '""':
             try:
-                return str(json.loads(data))
+                return (Part(ANSWER, str(json.loads(data))),)
             except ValueError:
                 pass
         self._has_words = True
-        return data
-
-
-def _as_parts(found: Iterable[Part] | str) -> Iterable[Part]:
-    return (Part(ANSWER, found),) if isinstance(found, str) else found
+        return (Part(ANSWER, data),)

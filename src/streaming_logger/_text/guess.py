@@ -13,8 +13,7 @@ from streaming_logger._text.documents import Documents
 from streaming_logger._text.frames import Frame, Framer
 from streaming_logger._text.parts import ANSWER, CUMULATIVE, FINAL, FRAME, ITEM
 from streaming_logger._text.prefixed import PrefixedLines
-from streaming_logger._text.search import search
-from streaming_logger._text.shapes import is_protocol, reader_of
+from streaming_logger._text.shapes import is_protocol, read
 from streaming_logger._text.sse import Events
 
 __all__ = ["Guess"]
@@ -26,8 +25,18 @@ _ONE_LINE = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*)?(?:\r\n|\n|\r)?")
 _ONE_EVENT = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*(?:\r\n|\n|\r))+(?:\r\n|\n|\r)")
 #: Keys of documents that are lines of a stream. With others, JSON may well be a model's answer.
 _STREAM_KEYS = frozenset(
-    {"response", "text", "content", "token", "delta", "answer", "data", "thinking", "reasoning", "role", "model"}
-    | {
+    [
+        "response",
+        "text",
+        "content",
+        "token",
+        "delta",
+        "answer",
+        "data",
+        "thinking",
+        "reasoning",
+        "role",
+        "model",
         "type",
         "event",
         "id",
@@ -39,7 +48,7 @@ _STREAM_KEYS = frozenset(
         "finish_reason",
         "done_reason",
         "usage",
-    }
+    ]
 )
 
 
@@ -108,12 +117,11 @@ class _Candidate:
         self.frames: list[Frame] = []
         self.is_certain = self.is_wrong = False
         self._is_aligned = self._is_plain = True
-        self._events = self._texts = self._items = 0
+        self._events = self._texts = 0
 
     def feed(self, item: str) -> None:
         found = list(self.framer.feed(item))
         self.frames += found
-        self._items += bool(item)
         is_events = isinstance(self.framer, Events)
         if self._is_aligned and item:
             if is_events:
@@ -151,11 +159,10 @@ def _has_text(frame: Frame) -> bool:
         return True  # a prefixed line
     if not isinstance(frame.document, dict):
         return False
-    reader = reader_of(frame.document)
-    found = (reader or search)(frame.document)
-    if isinstance(found, str):
-        return bool(found)
-    return any((part.text and part.kind in (ANSWER, FINAL, CUMULATIVE)) or part.kind in (ITEM, FRAME) for part in found)
+    return any(
+        part.kind in (ITEM, FRAME) or (part.text and part.kind in (ANSWER, FINAL, CUMULATIVE))
+        for part in read(frame.document)
+    )
 
 
 _FRAMERS: tuple[tuple[str, Callable[[], Framer]], ...] = (

@@ -154,9 +154,9 @@ def claude_result(item: Any) -> Iterable[Part]:
     return (Part(FINAL, words(get(item, "result")), ANSWER),)
 
 
-def tgi(chunk: Any) -> str:
+def tgi(chunk: Any) -> Iterable[Part]:
     token = get(chunk, "token")
-    return "" if get(token, "special") else words(get(token, "text"))
+    return () if get(token, "special") else (Part(ANSWER, words(get(token, "text"))),)
 
 
 def vllm_output(item: Any) -> Iterable[Part]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streaming_logger._text.events import whole_call
 from streaming_logger._text.frames import MAX_FRAME, Frame, raw
-from streaming_logger._text.parts import ERROR, REASONING, Part, failure, words
+from streaming_logger._text.parts import ANSWER, ERROR, REASONING, Part, failure, words
 from streaming_logger._text.readers import Reader, call, nothing
 
 __all__ = ["PrefixedLines", "prefixed"]
@@ -74,7 +74,7 @@ class PrefixedLines:
 
 #: By the letter before a line's JSON.
 _PREFIXES: dict[str, Reader] = {
-    "0": lambda value: words(value),
+    "0": lambda value: (Part(ANSWER, words(value)),),
     "g": lambda value: (Part(REASONING, words(value)),),
     "3": lambda value: (Part(ERROR, failure(value)),),
     "9": whole_call,
@@ -83,6 +83,6 @@ _PREFIXES: dict[str, Reader] = {
 }
 
 
-def prefixed(name: str, value: Any) -> Iterable[Part] | str:
+def prefixed(name: str, value: Any) -> Iterable[Part]:
     """What such a line has."""
     return _PREFIXES.get(name, nothing)(value)

@@ -8,7 +8,6 @@ from typing import Any
 from streaming_logger._text.parts import (
     ANSWER,
     ERROR,
-    FINAL,
     ITEM,
     REASONING,
     TOOL_CALL,
@@ -18,36 +17,31 @@ from streaming_logger._text.parts import (
     failure,
     get,
     shown,
-    words,
 )
 from streaming_logger._text.search import search
 
-__all__ = ["Reader", "answer", "both", "call", "error", "final", "inner", "nothing", "piece", "reasoning"]
+__all__ = ["Reader", "answer", "both", "call", "error", "inner", "nothing", "reasoning"]
 
-#: A str is an answer, and nothing else is in the item.
-Reader = Callable[[Any], Iterable[Part] | str]
+#: Gets an item and returns its parts.
+Reader = Callable[[Any], Iterable[Part]]
 
 
-def piece(kind: str, *paths: str, key: str = "") -> Reader:
+def _text(kind: str, paths: tuple[str, ...]) -> Reader:
     """The first of these paths that leads to a string."""
 
     def read(item: Any) -> Iterable[Part]:
         text = next((found for path in paths if isinstance(found := at(item, path), str)), "")
-        return (Part(kind, text, at(item, key) if key else None),)
+        return (Part(kind, text),)
 
     return read
 
 
 def answer(*paths: str) -> Reader:
-    return piece(ANSWER, *paths)
+    return _text(ANSWER, paths)
 
 
 def reasoning(*paths: str) -> Reader:
-    return piece(REASONING, *paths)
-
-
-def final(path: str, kind: str = ANSWER) -> Reader:
-    return lambda item: (Part(FINAL, words(at(item, path)), kind),)
+    return _text(REASONING, paths)
 
 
 def call(name: str, arguments: str, key: str) -> Reader:
@@ -79,8 +73,7 @@ def inner(name: str) -> Reader:
 def both(*readers: Reader) -> Reader:
     def read(item: Any) -> Iterator[Part]:
         for reader in readers:
-            found = reader(item)
-            yield from (Part(ANSWER, found),) if isinstance(found, str) else found
+            yield from reader(item)
 
     return read
 

@@ -28,16 +28,11 @@ from streaming_logger._text.models import (
     tgi,
     vllm_output,
 )
-from streaming_logger._text.parts import CHOICE, ITEM, Part, at, get, words
+from streaming_logger._text.parts import ANSWER, CHOICE, ITEM, Part, at, get, words
 from streaming_logger._text.readers import Reader, answer, call, error, nothing
 from streaming_logger._text.search import search
 
-__all__ = ["is_protocol", "named_document", "reader_of", "tuple_parts", "words_of", "yields_all_so_far"]
-
-
-def _is(**kinds: type | tuple[type, ...]) -> Callable[[Any], bool]:
-    """A test for attributes or keys of these types."""
-    return lambda item: all(isinstance(get(item, name), kind) for name, kind in kinds.items())
+__all__ = ["is_protocol", "named_document", "read", "reader_of", "tuple_parts", "words_of", "yields_all_so_far"]
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -96,7 +91,7 @@ _SHAPES: tuple[tuple[Callable[[Any], object], Reader, bool], ...] = (
     (lambda item: get(item, "request_id") and get(item, "code") and get(item, "message"), dashscope, True),
     (_has("text", "meta_info"), cumulative, True),
     (lambda item: isinstance(get(item, "text"), list) and isinstance(at(item, "text"), str), cumulative, False),
-    (_is(is_error=bool, subtype=str), claude_result, True),
+    (lambda item: isinstance(get(item, "is_error"), bool) and get(item, "subtype"), claude_result, True),
     (lambda item: isinstance(get(item, "content"), list) and get(item, "model"), claude_message, True),
     (lambda item: get(item, "model") and get(item, "done") is not None, ollama, True),
     (lambda item: get(item, "model") and _has_key("response", "message")(item), ollama, True),
@@ -105,11 +100,7 @@ _SHAPES: tuple[tuple[Callable[[Any], object], Reader, bool], ...] = (
     (lambda item: get(item, "error") and not get(item, "content") and not get(item, "text"), error("error"), False),
     (lambda item: bool(messages_in(item)), lambda item: graph_mode("updates", item), False),
     (lambda item: get(item, "comment") is not None and get(item, "data") is None, nothing, False),
-    (
-        lambda item: get(item, "data") is not None and _is_wrapper(item),
-        pair,
-        False,
-    ),
+    (lambda item: get(item, "data") is not None and _is_wrapper(item), pair, False),
 )
 
 
@@ -123,6 +114,11 @@ def reader_of(item: Any) -> Reader | None:
         if test(item):
             return reader
     return None
+
+
+def read(item: Any) -> Iterable[Part]:
+    """The parts of an item, of whatever shape."""
+    return (reader_of(item) or search)(item)
 
 
 def is_protocol(document: Any) -> bool:
@@ -144,23 +140,23 @@ def is_protocol(document: Any) -> bool:
     return any(certain and bool(test(document)) for test, _, certain in _SHAPES)
 
 
-def named_document(name: str, document: dict[str, Any]) -> Iterable[Part] | str:
+def named_document(name: str, document: dict[str, Any]) -> Iterable[Part]:
     """A document in an event with a name. Its own type counts more."""
     if not name or is_protocol(document) or (isinstance(kind := document.get("type"), str) and kind in TYPES):
-        return (reader_of(document) or search)(document)
+        return read(document)
     if name in EVENTS or name.startswith("thread."):
         return named({"event": name, "data": document, **document})
-    return (reader_of(document) or search)({"event": name, **document} if "type" not in document else document)
+    return (reader_of(document) or search)(document if "type" in document else {"event": name, **document})
 
 
-def words_of(name: str, data: str) -> Iterable[Part] | str | None:
+def words_of(name: str, data: str) -> Iterable[Part] | None:
     """What an event with plain words has, by its name; None: the words are text."""
     if name in EVENTS and EVENTS[name] is not EVENTS["message"]:
         return EVENTS[name]({"event": name, "data": data})
     return None
 
 
-def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part] | str:
+def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part]:
     """Tuples: LangGraph's, with mode and namespace before the message; xAI's response and chunk."""
     rest = item
     if rest and isinstance(rest[0], tuple) and all(isinstance(name, str) for name in rest[0]):
@@ -169,7 +165,7 @@ def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part] | str:
         if rest[0] in ("messages", "updates", "values", "custom", "debug", "tasks", "checkpoints"):
             return graph_mode(*rest)
         if not isinstance(rest[1], (dict, tuple)):
-            return rest[0]
+            return (Part(ANSWER, rest[0]),)
     if len(rest) == 2 and not isinstance(rest[0], str) and isinstance(get(rest[1], "content"), str):
         return (Part(ITEM, "", rest[1]),)  # a response that accumulates, and the chunk that is new
     if len(rest) == 2 and all(isinstance(part, list) for part in rest):  # the same, of several answers
@@ -181,7 +177,7 @@ def tuple_parts(item: tuple[Any, ...]) -> Iterable[Part] | str:
         if isinstance(part, tuple):
             return tuple_parts(part)
         if not isinstance(part, str):
-            return () if is_echo(part) else (reader_of(part) or search)(part)
+            return () if is_echo(part) else read(part)
     return ()
 
 

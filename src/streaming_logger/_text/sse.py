@@ -46,8 +46,8 @@ class Events:
         return self._line_size + self._event_size
 
     def feed(self, text: str) -> Iterator[Frame]:
-        if (document := self.whole(text)) is not None:
-            yield self.found(text[6:-2], document)
+        if (frame := self.whole(text)) is not None:
+            yield frame
             return
         if self.broken:
             yield from raw(text)
@@ -78,17 +78,18 @@ class Events:
         if self.held > MAX_FRAME:
             yield from self._break("".join(self._line))
 
-    def whole(self, text: str) -> Any:
-        """The document of a piece that is exactly one event, the everyday case; None for whatever else."""
+    def whole(self, text: str) -> Frame | None:
+        """The frame of a piece that is exactly one event, the everyday case; None for whatever else."""
         if self._line or self._data or not text.startswith("data: {") or text.find("\n") != len(text) - 2:
             return None
         document = parsed(text[6:-2]) if text.endswith("\n\n") else None
-        if document is not None:
-            self._begun = self._has_ends = True
-            self._ended_cr = False
-        return document
+        if document is None:
+            return None
+        self._begun = self._has_ends = True
+        self._ended_cr = False
+        return self._found(text[6:-2], document)
 
-    def found(self, data: str, document: Any) -> Frame:
+    def _found(self, data: str, document: Any) -> Frame:
         """A document that ends its event."""
         frame = Frame(self._name, data, document)
         self._forget_event()
@@ -133,7 +134,7 @@ class Events:
             document = parsed(data)
             if document is not None:  # no line ends so far: waiting for the next item shows it later, and no better
                 self._forget_line()
-                yield self.found(data, document)
+                yield self._found(data, document)
 
     def _ended_line(self, line: str, end: str) -> Iterator[Frame]:
         is_foreign = self._is_foreign
@@ -146,7 +147,7 @@ class Events:
             value = line[5:].removeprefix(" ")
             document = parsed(value) if not self._data else None
             if document is not None:
-                yield self.found(value, document)  # some servers send no blank lines
+                yield self._found(value, document)  # some servers send no blank lines
                 return
             if not self._has_ends and not self._has_blanks:
                 yield from self._dispatched()  # neither line ends nor blank lines: each line is an event

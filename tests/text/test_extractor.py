@@ -227,3 +227,11 @@ def test_one_string_is_its_own_text(text: str) -> None:
     if "data" not in text and ":" not in text:
         extract = TextExtractor()
         assert extract(text) + extract.finish() == text
+
+
+def test_extractor_that_got_an_object_does_not_wait_for_strings():
+    """From the first object on nothing is guessed, so that `wrap` takes its short way for each later item."""
+    extract = TextExtractor()
+    assert extract.is_undecided
+    assert extract({"choices": [{"delta": {"content": "Hello"}}]}) == "Hello"
+    assert not extract.is_undecided

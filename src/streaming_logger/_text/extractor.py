@@ -72,14 +72,14 @@ class TextExtractor:
             if self._is_plain and not "\ud800" <= item[-1:] <= "\udbff":
                 return item  # type: ignore[no-any-return]
             return self._from_text(item)
-        if self._is_simple and kind not in _TEXT and (text := everyday_text(item)) is not None:
-            return self._transcript.answer(text)
         if item is None:
             return ""
         if isinstance(item, _TEXT):
             return self._from_text(str(item)) if isinstance(item, str) else self._from_bytes(bytes(item))
         if self._guess is not None and not self._guess.held:
             self._guess = None  # of strings among objects nothing is guessed
+        if self._is_simple and (text := everyday_text(item)) is not None:
+            return self._transcript.answer(text)
         return self._joined(self._parts_of(item))
 
     def reads(self, stream: Any) -> None:

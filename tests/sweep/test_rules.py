@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import ast
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streaming_logger
 from streaming_logger import ArchiveConfig, Config
-from streaming_logger._sweep.rules import Facts, Need, Room, Rules, Verdict, remarks
+from streaming_logger._sweep.rules import ARCHIVE_SETTINGS, SETTINGS, Facts, Need, Room, Rules, Verdict, remarks
 
 MB = 1_000_000
 DAY = 24 * 3600.0
@@ -381,3 +384,25 @@ def test_settings_that_are_hardly_meant_are_remarked_on() -> None:
     assert found.startswith("failed_retention_minutes is shorter")
     (found,) = remarks(Config(time_based_cleanup=False))
     assert found.startswith("time_based_cleanup is false")
+
+
+# -- one place -------------------------------------------------------------------
+
+
+def test_settings_of_the_rules_are_settings() -> None:
+    """The lists that the next test goes by have no name that is none."""
+    assert set(SETTINGS) <= {field.name for field in fields(Config)}
+    assert set(ARCHIVE_SETTINGS) <= {field.name for field in fields(ArchiveConfig)}
+
+
+def test_rules_alone_read_the_retention_settings() -> None:
+    """No other module of the package takes one of them from a configuration, by attribute or by name."""
+    package = Path(streaming_logger.__file__).parent
+    readers = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            by_attribute = isinstance(node, ast.Attribute) and node.attr in (*SETTINGS, *ARCHIVE_SETTINGS)
+            by_name = isinstance(node, ast.Constant) and node.value in SETTINGS
+            if by_attribute or by_name:
+                readers.add(str(path.relative_to(package)))
+    assert readers == {"_sweep/rules.py"}

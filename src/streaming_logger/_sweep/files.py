@@ -20,7 +20,7 @@ from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.peek import peek
 from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
 from streaming_logger._disk.store import BusyError, Claim, ClaimedError, Entry, ForeignFileError
-from streaming_logger._disk.timing import is_timing_name
+from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.rules import Facts, Need, Rules, Verdict
 
 __all__ = ["DryRun", "Files", "Swept"]
@@ -159,10 +159,13 @@ class Files:
         if is_temporary(name):
             return self._guarded(name, self._remove_abandoned)
         # A timing file goes with its log, and by itself where that was deleted without it.
-        return is_timing_name(name) and self._guarded(name, self._store.delete_orphaned_timing)
+        return is_timing_name(name) and self._guarded(name, self._delete_orphaned_timing)
 
     def _remove_abandoned(self, name: str) -> bool:
         return remove_abandoned(self._store.directory, name)
+
+    def _delete_orphaned_timing(self, name: str) -> bool:
+        return self._store.delete_orphaned_timing(name)
 
     def _guarded(self, name: str, delete: Callable[[str], bool]) -> bool:
         try:
@@ -196,5 +199,12 @@ class DryRun(Files):
     def emergency(self, need: Need) -> None:
         """Nothing is going to happen."""
 
-    def delete_other(self, name: str) -> bool:
+    def _remove_abandoned(self, name: str) -> bool:
+        return False  # whether its process lives is told by a lock
+
+    def _delete_orphaned_timing(self, name: str) -> bool:
+        try:
+            self._store.directory.stat(log_name_of(name))
+        except FileNotFoundError:
+            return True
         return False

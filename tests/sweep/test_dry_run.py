@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -173,16 +172,16 @@ def test_dry_run_tells_what_it_cannot_examine(manual: Make, monkeypatch: pytest.
     assert told == ["cannot sweep bad.log: Permission denied"]
 
 
-@pytest.mark.parametrize("sweep", ["cleanup_completed_files", "dry_run"])
-def test_nothing_is_due_where_logging_is_disabled(manual: Make, sweep: str) -> None:
-    """`enabled: false` means: nothing is swept, by whoever asks for it."""
+def test_nothing_is_due_where_logging_is_disabled(manual: Make) -> None:
+    """`enabled: false` means: nothing is swept, whoever asks for it."""
     logger = manual()
     path = put(logger, "old.log", 1e6)
     logger._engine.settings._use(Config(enabled=False, min_free_disk_mb=None))
-    report: Any = logger.cleanup_completed_files() if sweep != "dry_run" else dry_run(logger)[1]
-    assert report.deleted == 0
+    for report in (logger.cleanup_completed_files(), logger.cleanup_old_sessions(0)):
+        assert (report.deleted, report.skipped) == (0, "logging is disabled")
+    found, report = dry_run(logger)
+    assert (found, report.deleted) == ({"old.log": (False, "disabled")}, 0)
     assert path.exists()
-    assert report.skipped == ("" if sweep == "dry_run" else "logging is disabled")
 
 
 def test_report_says_why_files_were_kept(manual: Make) -> None:

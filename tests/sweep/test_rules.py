@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 import streaming_logger
 from streaming_logger import ArchiveConfig, Config
-from streaming_logger._sweep.rules import ARCHIVE_SETTINGS, SETTINGS, Facts, Need, Room, Rules, Verdict, remarks
+from streaming_logger._sweep.rules import (
+    ARCHIVE_SETTINGS,
+    SETTINGS,
+    DeletedBy,
+    Facts,
+    Need,
+    Room,
+    Rules,
+    Verdict,
+    remarks,
+)
+from streaming_logger.integrations._metrics import _DELETIONS
 
 MB = 1_000_000
 DAY = 24 * 3600.0
@@ -393,6 +404,11 @@ def test_settings_of_the_rules_are_settings() -> None:
     """The lists that the next test goes by have no name that is none."""
     assert set(SETTINGS) <= {field.name for field in fields(Config)}
     assert set(ARCHIVE_SETTINGS) <= {field.name for field in fields(ArchiveConfig)}
+
+
+def test_metrics_know_every_rule_that_deletes() -> None:
+    """Integrations may not import the rules; their list of reasons is the same."""
+    assert get_args(DeletedBy) == _DELETIONS
 
 
 def test_rules_alone_read_the_retention_settings() -> None:

@@ -91,7 +91,7 @@ class Sweeper:
         plan, self._plan = (self._plan, None) if planned else (None, self._plan)
         if plan is not None and not self._holds(plan, rules):
             plan = None
-        skipped = self._why_not(rules)
+        skipped = self._why_not()
         if not skipped:
             try:
                 for pause in self.crashes.recover():
@@ -150,13 +150,13 @@ class Sweeper:
             yield from sweep_pass.free_space(self.emergency)
         return low_space or plan is None
 
-    def _why_not(self, rules: Rules) -> str:
+    def _why_not(self) -> str:
         """Why nothing may be deleted now; empty when sweeping is safe."""
-        if rules.refusal:
-            return f"logging is {rules.refusal}"
+        if not self._settings.config.enabled:
+            return "logging is disabled"
         step = self._guard.stepped()
         if step:
-            wait = rules.usual_retention
+            wait = Rules.of(self._settings.config).usual_retention  # whatever the rules of this sweep are
             self._guard.block(wait)
             self._events.log(logging.WARNING, "the clock jumped by %+.0f s: nothing is deleted for %.0f s", step, wait)
         if self._guard.blocked:

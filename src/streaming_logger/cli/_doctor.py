@@ -375,7 +375,7 @@ def _kept(target: Target, owners: list[_system.Owner], sessions: list[Session]) 
         )
     waiting = [s for s in sessions if s.verdict.reason == "not archived"]
     if waiting:
-        is_late = any(s.idle > target.rules.least_age + late for s in waiting)
+        is_late = max(s.idle for s in waiting) > target.rules.least_age + late
         yield Finding(
             "problem" if is_late else "note",
             f"{_some([s.file for s in waiting])} kept beyond the retention: not archived yet",

@@ -28,7 +28,7 @@ class Verdicts:
         self._swept: dict[str, Verdict] = {}
 
     def look(self, oldest: float) -> None:
-        """Looks at the directory, whose oldest file has this age in seconds. Never raises `OSError`."""
+        """Looks at the directory, whose oldest file has this age in seconds."""
         directory = self._target.directory
         is_short = self._rules.is_short(directory.free_bytes(), directory.volume_bytes())
         if not self._rules.refusal and (is_short or oldest > self._rules.least_age):

@@ -137,8 +137,9 @@ def _forecast(report: SweepReport) -> str:
 
 def _kept(report: SweepReport) -> str:
     """Old files that stay, by the reason."""
-    count = sum(report.kept_by_reason.values())
-    return f"; kept {count:,} ({_counts(report.kept_by_reason)})" if count else ""
+    # A file older than the retention that is kept by it is that of a failed session.
+    kept = {"failed" if reason == "retention" else reason: count for reason, count in report.kept_by_reason.items()}
+    return f"; kept {sum(kept.values()):,} ({_counts(kept)})" if kept else ""
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

@@ -23,7 +23,7 @@ from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime import process
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
-from streaming_logger._sweep.rules import SETTINGS, AtCompletion, Rules
+from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
@@ -362,7 +362,7 @@ class Engine:
         yield from self.streams.tend()  # before it: what it lets go is written at once
         yield from self.flusher.flush()
 
-    def _at_completion(self, *, failed: bool, released: bool, silent: float) -> AtCompletion:
+    def _at_completion(self, *, failed: bool, released: bool, silent: float) -> Disposal:
         """What happens to a session's file at its end."""
         rules = Rules.of(self.settings.config)
         return rules.at_completion(failed=failed, released=released, silent=silent, inline=self.worker.inline)

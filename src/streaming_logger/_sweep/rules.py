@@ -15,8 +15,8 @@ from streaming_logger._config.schema import Config
 __all__ = [
     "ARCHIVE_SETTINGS",
     "SETTINGS",
-    "AtCompletion",
     "DeletedBy",
+    "Disposal",
     "Facts",
     "Need",
     "Reason",
@@ -39,7 +39,7 @@ DeletedBy = Literal["retention", "max_age", "disk", "immediate", "archived"]
 #: Why a file is deleted, will be, or is kept.
 Reason = Literal[DeletedBy, "active", "pinned", "not archived", "no rule", "disabled", "not managed"]
 #: What happens to a session's file at its end. "restart": it is kept, and its retention begins now.
-AtCompletion = Literal["delete", "keep", "restart"]
+Disposal = Literal["delete", "keep", "restart"]
 
 _KEPT_BECAUSE = {"not archived": "not archived yet", "no rule": "no limit by age", "disabled": "logging is disabled"}
 _RULES = get_args(DeletedBy)
@@ -243,7 +243,7 @@ class Rules:
 
     def at_completion(
         self, *, failed: bool, released: bool = False, silent: float = 0.0, inline: bool = False
-    ) -> AtCompletion:
+    ) -> Disposal:
         """What happens to a session's file at its end.
 
         `released`: the logger closes, the session is not complete. `silent`: seconds since its last text. `inline`: no

@@ -23,7 +23,7 @@ from streaming_logger._memory.table import LONG_CHUNK
 from streaming_logger._memory.timed import TimedChunk
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._sweep.rules import Rules
 from streaming_logger._watch.radar import Runaway
 from streaming_logger._wrap import wrap
 
@@ -232,7 +232,7 @@ class StreamingLogger:
             raise TypeError(f"max_age_hours must be a number, not {type(max_age_hours).__name__}")
         if not max_age_hours >= 0:
             raise ValueError(f"max_age_hours must be 0 or more, not {max_age_hours}")
-        return self._sweep(Policy(retention=None, max_age=max_age_hours * 3600))
+        return self._sweep(Rules.older_than(max_age_hours * 3600))
 
     def stats(self) -> Stats:
         """A frozen snapshot of this process's numbers.
@@ -396,5 +396,5 @@ class StreamingLogger:
         engine.table.seal(session)
         engine.worker.ensure()
 
-    def _sweep(self, policy: Policy | None) -> SweepReport:
-        return self._engine_here().sweeper.sweep_at_once(policy)
+    def _sweep(self, rules: Rules | None) -> SweepReport:
+        return self._engine_here().sweeper.sweep_at_once(rules)

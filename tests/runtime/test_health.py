@@ -23,7 +23,7 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.ledger import LedgerTail
-from streaming_logger._disk.store import Store
+from streaming_logger._disk.store import Claim, Store
 from streaming_logger._events.event_log import EventLog
 from streaming_logger._runtime.worker import Task, Worker
 from streaming_logger._watch.radar import _MAX_CALLS
@@ -285,10 +285,10 @@ class Stubborn(Store):
 
     refused: set[str] = set()  # noqa: RUF012 - set by the test
 
-    def delete_if(self, name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name in self.refused:
+    def delete(self, claim: Claim) -> bool:
+        if claim.name in self.refused:
             raise PermissionError(1, "Operation not permitted")
-        return super().delete_if(name, *arguments, **keywords)
+        return super().delete(claim)
 
 
 def test_file_that_cannot_be_swept_is_a_reason_until_a_sweep_does_not_meet_it(

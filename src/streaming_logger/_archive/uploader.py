@@ -33,7 +33,7 @@ from streaming_logger._disk.statx import lstat
 from streaming_logger._disk.store import BusyError, Claim, ClaimedError, DeleteResult, Entry, ForeignFileError
 from streaming_logger._disk.timing import timing_name_of
 from streaming_logger._disk.turns import Turn
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._sweep.rules import Facts, Rules
 
 __all__ = ["Uploader"]
 
@@ -119,14 +119,14 @@ class Uploader:
         done, self._done = {} if is_tidying else self._done, {}
         # Before the scan: another process may mark what it has uploaded meanwhile.
         marked = self._store.marks.names() if is_tidying else set()
-        seen: set[str] = set()
+        rules, seen = self._rules, set[str]()
         with (
             contextlib.closing(Owners(self._store.directory)) as owners,
             contextlib.closing(self._store.scan(_BATCH, self._failed)) as slices,
         ):
             for part in slices:
                 seen.update(entry.name for entry in part)
-                due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry)]
+                due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry, rules)]
                 self._upload_all(due, owners)
                 if self._is_over():
                     return
@@ -148,14 +148,17 @@ class Uploader:
         self._done[entry.name] = state
         return True
 
-    def _is_due(self, entry: Entry) -> bool:
+    def _is_due(self, entry: Entry, rules: Rules) -> bool:
         if session_id_of(entry.name) is None:
             return False
-        config, age = self._context.settings.config, self._context.clock.wall() - entry.mtime
-        if config.archive.when == "expired":
-            return Policy.of(config).reason(age) is not None
+        age = self._context.clock.wall() - entry.mtime
         # The radar may look at the last text after the session's end.
-        return age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+        is_settled = age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+        return rules.uploads(Facts(age=age)) and (is_settled or rules.uploads_expired)
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules.of(self._context.settings.config)
 
     def _is_over(self) -> bool:
         until = self._drain_until()
@@ -259,9 +262,8 @@ class Uploader:
         return _ORPHANED
 
     def _is_wanted(self, completed: _Completed) -> bool:
-        if self._context.settings.config.archive.only == "all":
-            return True
-        return completed.outcome not in _WELL or last_loop(completed.lines) is not None
+        looped = last_loop(completed.lines) is not None
+        return self._rules.wants(failed=completed.outcome not in _WELL, looped=looped)
 
     def _upload(self, completed: _Completed, turn: Turn) -> Mark:
         """All of its objects; the mark for this state. Raises `_OvertakenError`."""
@@ -343,7 +345,8 @@ class Uploader:
         if not mark.covers(self._store.directory.stat(name)):
             return  # a new turn: the next pass uploads it
         self._store.marks.write(name, mark)
-        if not mark.date or not self._context.settings.config.archive.delete_after_upload:
+        reason = self._rules.after_upload(Facts(age=self._context.clock.wall() - completed.found.st_mtime)).reason
+        if not mark.date or reason != "archived":
             return
         for _ in range(_CLAIM_TRIES):
             how, size = self._store.delete_if(name, lambda claim: mark.covers(claim.found), owners)
@@ -351,17 +354,17 @@ class Uploader:
                 break
             time.sleep(_CLAIM_SECONDS)
         if how is DeleteResult.DELETED:
-            self._context.counters.deleted("archived", 1, size)
+            self._context.counters.deleted(reason, 1, size)
             self._context.events.emit(
                 "deleted",
                 logging.DEBUG,
                 "deleted %s: %s",
                 name,
-                "archived",
+                reason,
                 session=completed.session,
                 file=name,
                 bytes=size,
-                reason="archived",
+                reason=reason,
             )
 
     def _start(self, completed: _Completed) -> str:

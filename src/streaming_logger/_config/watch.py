@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,12 +37,6 @@ from streaming_logger._events.event_log import EventLog
 __all__ = ["COPY", "Settings", "write_copy"]
 
 COPY = f"{PRIVATE}/settings.json"
-#: The settings by which files are deleted.
-_RULES = (
-    *("file_retention_minutes", "failed_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
-    *("max_directory_mb", "min_free_disk_mb"),
-)
-
 #: The settings that stay as they were at the start.
 _FIXED = ("directory", "record_timing", "crash_journal", "crash_journal_mb")
 
@@ -125,8 +120,8 @@ class Settings:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def differences(config: Config, directory: Directory) -> str:
-    """Where the copy in a directory has other rules for deleting files; empty where it has none. Raises `OSError`."""
+def differences(config: Config, directory: Directory, names: Iterable[str]) -> str:
+    """Which of these settings differ in the copy in a directory; empty where none does. Raises `OSError`."""
     fd = directory.open_file(COPY, os.O_RDONLY)
     try:
         other = parse(json.loads(read_whole(fd, MAX_FILE_BYTES)), environ={})
@@ -136,7 +131,7 @@ def differences(config: Config, directory: Directory) -> str:
         directory.close_file(fd)
     return ", ".join(
         f"{key} {getattr(other, key)} there and {getattr(config, key)} here"
-        for key in _RULES
+        for key in names
         if getattr(other, key) != getattr(config, key)
     )
 

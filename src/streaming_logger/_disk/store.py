@@ -290,10 +290,8 @@ class Store:
             with claiming as claim:
                 if claim.found.st_mode & stat.S_ISVTX or not due(claim):  # pinned, or not due any more
                     return DeleteResult.NOT_DUE, 0
-                if not self.directory.can_lock:
-                    return self._delete_on_windows(claim), claim.found.st_size
-                self.directory.unlink(claim.name)
-                self._delete_companions(claim.name)
+                if not self.delete(claim):
+                    return DeleteResult.IN_USE, 0
                 return DeleteResult.DELETED, claim.found.st_size
         except ClaimedError:
             return DeleteResult.CLAIMED, 0
@@ -303,6 +301,19 @@ class Store:
             return DeleteResult.GONE, 0
         except ForeignFileError:
             return DeleteResult.NOT_DUE, 0
+
+    def delete(self, claim: Claim) -> bool:
+        """Deletes a claimed file and what goes with it. False: another process has it open, and this is Windows."""
+        if not self.directory.can_lock:
+            self.directory.close_file(claim.fd)  # there our own open file could not be deleted either
+        try:
+            self.directory.unlink(claim.name)
+        except PermissionError:
+            if self.directory.can_lock:
+                raise
+            return False
+        self._delete_companions(claim.name)
+        return True
 
     def _delete_companions(self, name: str) -> None:
         """A session's timing file and its mark go with its log."""
@@ -321,16 +332,6 @@ class Store:
                 self.directory.unlink(name)
             return True
         return False
-
-    def _delete_on_windows(self, claim: Claim) -> DeleteResult:
-        """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
-        self.directory.close_file(claim.fd)
-        try:
-            self.directory.unlink(claim.name)
-        except PermissionError:
-            return DeleteResult.IN_USE
-        self._delete_companions(claim.name)
-        return DeleteResult.DELETED
 
     # -- looking ---------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime import process
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
+from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
@@ -65,7 +66,7 @@ class Engine:
         self.flusher = Flusher(
             context,
             self.table,
-            delete_at_completion=lambda: self.settings.config.immediate or self.worker.inline,
+            at_completion=self._at_completion,
             on_disk_full=self._on_disk_full,
         )
         self.sweeper = Sweeper(context)
@@ -348,7 +349,7 @@ class Engine:
         """How the settings of a live process differ: each sweeps by its own."""
         others = Owners(self.directory)
         try:
-            return differences(self.settings.config, self.directory) if others.any_alive() else ""
+            return differences(self.settings.config, self.directory, SETTINGS) if others.any_alive() else ""
         except OSError:
             return ""  # there is no copy, or it cannot be read: nothing depends on it
         finally:
@@ -360,6 +361,11 @@ class Engine:
             write_copy(self.settings.config, self.directory)
         yield from self.streams.tend()  # before it: what it lets go is written at once
         yield from self.flusher.flush()
+
+    def _at_completion(self, *, failed: bool, released: bool, silent: float) -> Disposal:
+        """What happens to a session's file at its end."""
+        rules = Rules.of(self.settings.config)
+        return rules.at_completion(failed=failed, released=released, silent=silent, inline=self.worker.inline)
 
     def _on_high_water(self) -> None:
         """Memory fills faster than the flush interval drains it: flush now."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
+from typing import Literal, Protocol
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
@@ -21,7 +22,7 @@ from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._write.drain import Drain
 
-__all__ = ["FIRST_RETRY_SECONDS", "Completions"]
+__all__ = ["FIRST_RETRY_SECONDS", "AtCompletion", "Completions"]
 
 #: A file that another process locks is retried after so long, then twice as long, ...
 FIRST_RETRY_SECONDS = 0.02
@@ -31,12 +32,16 @@ _LAST_TRIES = 100
 _BATCH = 32
 
 
-class Completions:
-    """The ended turns. `delete_at_completion` is asked at each."""
+class AtCompletion(Protocol):
+    """Says what happens to a session's file at its end; see `Rules.at_completion`."""
 
-    def __init__(
-        self, context: Context, table: SessionTable, drain: Drain, *, delete_at_completion: Callable[[], bool]
-    ) -> None:
+    def __call__(self, *, failed: bool, released: bool, silent: float) -> Literal["delete", "keep", "restart"]: ...
+
+
+class Completions:
+    """The ended turns. `at_completion` is asked at each."""
+
+    def __init__(self, context: Context, table: SessionTable, drain: Drain, *, at_completion: AtCompletion) -> None:
         self._table = table
         self._drain = drain
         self._files = drain.files
@@ -46,7 +51,7 @@ class Completions:
         self._counters = context.counters
         self._clock = context.clock
         self._events = context.events
-        self._delete_at_completion = delete_at_completion
+        self._at_completion = at_completion
         # By session id: ended turns whose text is not in the file yet, in order.
         self._unfinished: dict[str, deque[Completion]] = {}
         # Whom to tell that a turn is over, after the ledger has it.
@@ -174,7 +179,8 @@ class Completions:
         config = self._settings.config
         released = completion.cause == "released"
         failed = completion.outcome != "completed" and not released
-        if not released and self._delete_at_completion() and not (failed and config.keeps_failed):
+        what = self._at_completion(failed=failed, released=released, silent=idle)
+        if what == "delete":
             file = self._files.detach(session)
             if file is not None:
                 how, size = self._store.delete_completed(session.name, file)
@@ -186,8 +192,7 @@ class Completions:
                     "deleted", 0, "", session=session.id, file=session.name, bytes=size, reason="immediate"
                 )
             return how is DeleteResult.DELETED
-        # The debugging window of a stream that stalled begins at its end, not at its last word.
-        if session.written and idle > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
+        if session.written and what == "restart":
             self._store.directory.touch(session.name)
         if session.written and (failed or config.durability == "completed"):
             file = self._files.acquire(session)  # again, if it was parked

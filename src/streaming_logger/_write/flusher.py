@@ -12,7 +12,7 @@ from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
-from streaming_logger._write.completions import FIRST_RETRY_SECONDS, Completions
+from streaming_logger._write.completions import FIRST_RETRY_SECONDS, AtCompletion, Completions
 from streaming_logger._write.drain import Drain
 
 __all__ = ["Flusher"]
@@ -30,7 +30,7 @@ _SPREAD = 0.5
 class Flusher:
     """Writes all sessions, and completes those that ended.
 
-    `delete_at_completion` is asked at each completion; `on_disk_full` is called when the disk is.
+    `at_completion` is asked at each completion; `on_disk_full` is called when the disk is.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Flusher:
         context: Context,
         table: SessionTable,
         *,
-        delete_at_completion: Callable[[], bool],
+        at_completion: AtCompletion,
         on_disk_full: Callable[[], None],
     ) -> None:
         self._table = table
         self._drain = Drain(context, table, on_disk_full=on_disk_full)
-        self._completions = Completions(context, table, self._drain, delete_at_completion=delete_at_completion)
+        self._completions = Completions(context, table, self._drain, at_completion=at_completion)
         self.files = self._drain.files
         self.is_unfinished = self._completions.is_unfinished
         self.unfinished = self._completions.unfinished

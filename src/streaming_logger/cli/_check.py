@@ -23,6 +23,7 @@ from streaming_logger._config.schema import (
 )
 from streaming_logger._disk.paths import exists
 from streaming_logger._disk.regular import read_regular
+from streaming_logger._sweep import rules
 from streaming_logger.cli._target import DEFAULT_FILE, UsageError
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
@@ -87,7 +88,7 @@ def _sources(path: Path, config: Config) -> list[str]:
             sources.append(given[variable])
         elif key in in_file:
             sources.append("file")
-        elif config is WITHOUT_SECTION and key == "time_based_cleanup":
+        elif config is WITHOUT_SECTION and value_of(config, key) != value_of(Config(), key):
             sources.append(f"no {SECTION}")
         else:
             sources.append("default")
@@ -97,26 +98,13 @@ def _sources(path: Path, config: Config) -> list[str]:
 def remarks(config: Config) -> list[str]:
     """Settings that are allowed together, and hardly meant."""
     found = []
-    retention, failed = config.file_retention_minutes, config.failed_retention_minutes
     if config is WITHOUT_SECTION:
         found.append(
             f"there is no section {SECTION}: each file is deleted when its session completes; "
             f'to keep files for 10 minutes, add "{SECTION}": {{}}'
         )
-    elif not config.time_based_cleanup:
-        found.append(
-            "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
-        )
-    elif retention is not None:
-        hours = config.max_session_age_hours
-        if hours is not None and retention > hours * 60:
-            found.append("max_session_age_hours is shorter than file_retention_minutes, and wins")
-        if failed is not None and failed < retention:
-            found.append("failed_retention_minutes is shorter than file_retention_minutes, and has no effect")
-        if 0 < retention * 60 < config.cleanup_interval_seconds:
-            found.append("cleanup_interval_seconds is longer than the retention: files stay until the next sweep")
-    elif config.max_session_age_hours is None and config.max_directory_mb is None:
-        found.append("nothing is deleted before the disk is nearly full: no retention, no age, no size is set")
+    else:
+        found += rules.remarks(config)
     if config.idle_timeout_minutes is None:
         found.append("idle_timeout_minutes is null: a session that is never completed stays active forever")
     return found

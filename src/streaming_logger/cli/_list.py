@@ -79,7 +79,7 @@ def _ls(args: Namespace) -> int:
         sessions.sort(key=_ORDERS[args.sort])
     shown = sessions[-args.limit :] if args.limit else sessions
     if args.json:
-        print_json_lines(session._asdict() for session in shown)
+        print_json_lines(session.shown() for session in shown)
         return OK
     if shown:
         print_table(_COLUMNS, [_row(session) for session in shown])
@@ -111,10 +111,8 @@ def _row(session: Session) -> tuple[str, ...]:
 
 
 def swept(session: Session) -> str:
-    """When it goes, in a few characters."""
-    if session.swept_in is None:
-        return "" if session.swept_by == "active" else session.swept_by
-    return f"in {duration(session.swept_in)}" if session.swept_in else f"due ({session.swept_by})"
+    """When it is deleted, in a few characters; nothing for an active one, whose state says it."""
+    return "" if session.verdict.reason == "active" else session.verdict.remark(duration)
 
 
 def summary(sessions: list[Session], target: Target) -> str:
@@ -141,14 +139,14 @@ def _stats(args: Namespace) -> int:
     now = time.time()
     states: dict[str, dict[str, int]] = {}
     for session in sessions:
-        of = states.setdefault(session.state, {"sessions": 0, "bytes": 0})
-        of["sessions"] += 1
-        of["bytes"] += session.size
+        _add(states, session.state, session.size)
     numbers = {
         "directory": str(target.path),
         "sessions": len(sessions),
         "bytes": sum(session.size for session in sessions),
         "pinned": sum(session.pinned for session in sessions),
+        "due": _totals(session for session in sessions if session.verdict.is_due),
+        "kept": _totals(session for session in sessions if session.verdict.is_kept),
         "oldest_seconds": max((session.idle for session in sessions), default=None),
         "states": states,
         "free_bytes": shutil.disk_usage(target.path).free,
@@ -159,6 +157,20 @@ def _stats(args: Namespace) -> int:
     else:
         _print_stats(numbers)
     return OK
+
+
+def _totals(sessions: Iterable[Session]) -> dict[str, dict[str, int]]:
+    """By what the rules say of them."""
+    totals: dict[str, dict[str, int]] = {}
+    for session in sessions:
+        _add(totals, session.verdict.reason, session.size)
+    return totals
+
+
+def _add(totals: dict[str, dict[str, int]], key: str, size: int) -> None:
+    of = totals.setdefault(key, {"sessions": 0, "bytes": 0})
+    of["sessions"] += 1
+    of["bytes"] += size
 
 
 def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, Any]:
@@ -203,6 +215,11 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}:"))
     for state, of in sorted(numbers["states"].items()):
         print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
+    for heading in ("due", "kept"):
+        for reason, of in sorted(numbers[heading].items()):
+            if reason == "active":
+                continue  # its state says it
+            print(f"  {heading:<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes  ({reason})")
     ledger = numbers["ledger"]
     if ledger["seconds"] is None:
         print("ledger: empty")

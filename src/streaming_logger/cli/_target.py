@@ -22,6 +22,7 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.paths import exists, is_directory, is_regular
 from streaming_logger._disk.regular import read_regular
 from streaming_logger._disk.timing import is_timing_name, log_name_of
+from streaming_logger._sweep.rules import Rules
 
 __all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target", "find_target_of"]
 
@@ -77,11 +78,9 @@ class Target:
         return self.config.adopt or is_directory(self.path / PRIVATE)
 
     @property
-    def refusal(self) -> str:
-        """Why no server sweeps this directory; empty where one does."""
-        if not self.config.enabled:
-            return "disabled"
-        return "" if self.managed else "not managed"
+    def rules(self) -> Rules:
+        """The rules by which its files are deleted."""
+        return Rules.of(self.config, managed=self.managed)
 
     def must_exist(self) -> Target:
         if not is_directory(self.path):

@@ -14,8 +14,9 @@ from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.ledger import LedgerTail
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._sweep.rules import Facts, Verdict
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
+from streaming_logger.cli._due import Verdicts
 from streaming_logger.cli._events import new_events
 from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._target import Target, UsageError
@@ -72,10 +73,8 @@ class Session(NamedTuple):
     """Since its last write; below 0 when a clock was set back."""
     rate: float | None
     """Characters a second of an active session, on the average since its turn can have begun."""
-    swept_in: float | None
-    """Until it may be swept; None: never, or not while it is so."""
-    swept_by: str
-    """The rule that will sweep it: retention, max_age; or why not: active, pinned, no rule, not ours."""
+    verdict: Verdict
+    """Whether a sweep deletes it now, and why."""
     mtime: float
     recovered: int
     """Bytes of it that came from crash journals."""
@@ -85,6 +84,20 @@ class Session(NamedTuple):
     """Of an active session: the seconds since its last write, if they are more than a flush interval."""
     stalled: bool
     """Whether it is active and has got no text for longer than `stall_seconds`."""
+
+    def shown(self) -> dict[str, Any]:
+        """Its fields for JSON, the verdict by three of them.
+
+        `due`: whether a sweep deletes it now. `swept_in`: seconds until a rule makes it due, None: not while it is as
+        it is. `swept_by`: that rule; or why it is kept: active, pinned, not archived, no rule, disabled, not managed.
+        """
+        fields = self._asdict()
+        is_due, reason, due_in = fields.pop("verdict")
+        return fields | {
+            "due": is_due,
+            "swept_in": None if due_in is None else max(0.0, due_in),
+            "swept_by": reason,
+        }
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -209,10 +222,11 @@ def scan(target: Target) -> list[Session]:
     """All sessions of the directory, the one that was written last at the end."""
     directory = target.directory
     ends = Ends(directory, managed=target.managed)
-    policy = Policy.of(target.config)
+    verdicts = Verdicts(target)
     with directory.opened_readonly(), closing(Activity(directory)) as activity:
-        now, loops = time.time(), Loops(directory)
-        sessions = [_session(file, target, directory, ends, activity, loops, policy, now) for file in files(directory)]
+        now, loops, found = time.time(), Loops(directory), list(files(directory))
+        verdicts.look(now - min((file.found.mtime for file in found), default=now))
+        sessions = [_session(file, target, directory, ends, activity, loops, verdicts, now) for file in found]
         for pause in _LEDGER_PAUSES:
             # One that ended after the ledger was read looks orphaned: its lock is free, and its line is not known.
             doubtful = {session.file for session in sessions if session.state == ORPHANED}
@@ -222,7 +236,7 @@ def scan(target: Target) -> list[Session]:
             ends.refresh()
             sessions = [session for session in sessions if session.file not in doubtful]
             again = [file for name in doubtful for file in _file(directory, name)]
-            sessions += [_session(file, target, directory, ends, activity, loops, policy, now) for file in again]
+            sessions += [_session(file, target, directory, ends, activity, loops, verdicts, now) for file in again]
     sessions.sort(key=lambda session: session.mtime)
     return sessions
 
@@ -276,7 +290,7 @@ def _session(
     ends: Ends,
     activity: Activity,
     loops: Loops,
-    policy: Policy,
+    verdicts: Verdicts,
     now: float,
 ) -> Session:
     name, id_, found = file
@@ -285,13 +299,6 @@ def _session(
     state, failed = _state(name, found, ends, activity)
     in_use = state in IN_USE
     pinned = found.mode & stat.S_ISVTX != 0
-    if pinned or in_use:
-        swept_in, swept_by = None, "pinned" if pinned else "active"
-    elif target.refusal:
-        swept_in, swept_by = None, target.refusal
-    else:
-        limit, swept_by = policy.limit(failed=failed)
-        swept_in = None if limit is None else max(0.0, limit - idle)
     return Session(
         id=id_,
         file=name,
@@ -301,8 +308,7 @@ def _session(
         age=None if born is None else now - born,
         idle=idle,
         rate=_rate(target, file, ends, now) if in_use else None,
-        swept_in=swept_in,
-        swept_by=swept_by,
+        verdict=verdicts.of(name, Facts(age=idle, failed=failed, in_use=in_use, pinned=pinned)),
         mtime=mtime,
         recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),

@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "_text": set(),
     "_context": {"_base", "_disk", "_events", "_config"},
     "_memory": {"_base", "_disk", "_context"},
-    "_write": {"_base", "_disk", "_context", "_memory"},
-    "_sweep": {"_base", "_disk", "_config", "_context"},
+    "_write": {"_base", "_disk", "_events", "_context", "_memory"},
+    "_sweep": {"_base", "_disk", "_events", "_config", "_context"},
     "_watch": {"_base", "_config", "_events", "_context"},
     "_archive": {"_base", "_disk", "_events", "_config", "_sweep", "_context"},
     "_runtime": {
@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "_watch",
         "_archive",
     },
-    "cli": {"_base", "_disk", "_config", "_context", "_sweep", "_watch", "_archive"},
+    "cli": {"_base", "_disk", "_events", "_config", "_context", "_sweep", "_watch", "_archive"},
     "integrations": {"_base", "_events", "_text", "_logger", "_stream_log", "_default"},
 }
 #: The public modules, and which of one another they may import; any package besides.

@@ -458,7 +458,7 @@ def test_doctor_finds_a_refused_configuration_until_it_is_mended(ledger: Callabl
     found = doctor(ledger(refused, start))
     assert "1 edit of the configuration was refused" in found
     assert "the configuration was refused at a start" in found
-    assert "refused" not in doctor(ledger({"at": now - 40, "event": "reloaded", "pid": os.getpid()}))
+    assert "refused" not in doctor(ledger({"at": now - 40, "event": "reloaded", "text": "", "pid": os.getpid()}))
     assert "refused" in doctor(ledger({**refused, "at": now - 30}))
 
 
@@ -466,4 +466,4 @@ def test_doctor_does_not_find_a_configuration_whose_process_has_ended(ledger: Ca
     """The server was restarted with a good one."""
     ended = subprocess.Popen(["true"])
     ended.wait()
-    assert "refused" not in doctor(ledger({"at": time.time(), "event": "config_refused", "pid": ended.pid}))
+    assert "refused" not in doctor(ledger({"at": time.time(), "event": "config_refused", "text": "", "pid": ended.pid}))

@@ -170,3 +170,15 @@ def test_every_lock_is_in_the_table() -> None:
                     made.add(str(path.relative_to(PACKAGE)))
     table = ast.get_docstring(ast.parse((PACKAGE / "_base" / "sync.py").read_text())) or ""
     assert made - {"_base/sync.py"} == set(re.findall(r"`(_\w+(?:/\w+)?\.py)`", table))
+
+
+def test_ledger_has_one_writer_and_one_reader() -> None:
+    """One module knows its file, and turns lines into events; nobody else looks for an event by a word."""
+    by_module = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
+    for word in ("_disk.ledger_file import", "from_line("):
+        assert {name for name, text in by_module.items() if word in text} - {"_events/event.py"} == {
+            "_events/ledger.py"
+        }
+    readers = [path for path in FILES if package_of(path) not in ("_events", "_text", "integrations")]
+    asked = r"""\[["']event["']\]|get\(["']event["']|\.fields\["""
+    assert [path.name for path in readers if re.search(asked, path.read_text())] == []

@@ -54,6 +54,9 @@ class SessionEnded(Event):
     """An `Ending`, or a word of another version."""
     bytes: int
     """What was written in this turn; of a crash, what was recovered."""
+    begin: int | None = None
+    """Where its turn begins and ends in the file, where that is known."""
+    end: int | None = None
     reason: str = ""
     """The `Cause`."""
     age: float | None = None
@@ -114,6 +117,10 @@ class TextDropped(Event):
     session: str
     characters: int
     reason: str
+    begin: int | None = None
+    """What was cut out of the file: from where, to where, and the size of the marker in its place."""
+    end: int | None = None
+    marker: int | None = None
 
     def log_text(self) -> LogText:
         if self.reason == SESSION_CAP:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._events.ledger import file_of, read_events, session_of
 from streaming_logger._events.model import (
@@ -205,6 +206,7 @@ def _ledger_totals(events: Iterable[Event], now: float) -> dict[str, Any]:
         "seconds": None if since is None else now - since,
         "events": dict(counts),
         "ended": dict(ended),
+        "failed": sum(number for ending, number in ended.items() if has_failed(ending)),
         "bytes_of_ended": written,
         "deleted": deleted,
         "dropped_characters": dict(dropped),
@@ -228,6 +230,8 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     ended = ledger["ended"]
     print(f"ledger, the last {duration(ledger['seconds'])}:")
     text = f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes"
+    if ledger["failed"]:
+        text += f", {ledger['failed']:,} failed"
     if ended:
         text += f"  ({', '.join(f'{one_line(key)} {number:,}' for key, number in sorted(ended.items()))})"
     print(wrapped(text, 38))

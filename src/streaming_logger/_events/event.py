@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints
 
 __all__ = ["VERSION", "Event", "LogText", "OtherEvent", "event_classes", "from_line", "named"]
 
@@ -19,6 +19,7 @@ _LARGEST = 1e15
 
 Scalar = str | int | float | bool | None
 E = TypeVar("E", bound="type[Event]")
+A = TypeVar("A", bound="Event")
 
 
 class LogText(NamedTuple):
@@ -57,6 +58,10 @@ class Event:
         """What the ledger calls it."""
         return self.names[0]
 
+    def stamped(self, at: float, pid: int) -> Self:
+        """The same, as it happened at this time in this process."""
+        return _made(type(self), {**vars(self), "at": round(at, 3), "pid": pid})
+
     def fields(self) -> dict[str, Scalar]:
         """What it says beside when, where and what: its own fields, without those that have their default."""
         defaults = _SCHEMAS[type(self)].defaults
@@ -65,7 +70,10 @@ class Event:
     def to_line(self) -> dict[str, Scalar]:
         """The object that the ledger's line is the JSON of."""
         line: dict[str, Scalar] = {"v": self.v} if self.v else {}
-        return line | {"at": self.at, "event": self.name, "pid": self.pid} | self.fields() | dict(self.more)
+        line.update(at=self.at, event=self.name, pid=self.pid)
+        line.update(self.fields())
+        line.update(self.more)
+        return line
 
     def log_text(self) -> LogText:
         """Its log record."""
@@ -162,6 +170,12 @@ def from_line(line: object) -> Event | None:
         del known["event"]
     if cls.name_field:
         known.setdefault(cls.name_field, name)
-    event = object.__new__(cls)  # not by its `__init__`, which takes as long as all the rest
-    vars(event).update(known, more=more)
+    known["more"] = more
+    return _made(cls, known)
+
+
+def _made(cls: type[A], values: dict[str, Any]) -> A:
+    """An event with these fields: not by its `__init__`, which takes as long as all the rest of reading a line."""
+    event = object.__new__(cls)
+    vars(event).update(values)
     return event

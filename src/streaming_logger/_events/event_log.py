@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 from typing import NamedTuple
 
 from streaming_logger._base.clock import Clock
@@ -53,7 +52,7 @@ class EventLog:
 
         `log` is false for a repeat of what was logged before.
         """
-        event = replace(event, at=round(self._clock.wall(), 3), pid=os.getpid())
+        event = event.stamped(self._clock.wall(), os.getpid())
         if log:
             self.observers.call("log records", self._log, event)
         self.observers.event(event)
@@ -62,7 +61,7 @@ class EventLog:
         level, text, args, fault = event.log_text()
         if fault:
             self.report(fault, text, *args, subject=None, **event.fields())
-        else:
+        elif self.records.wants(level):
             self.records.log(level, text, args, event.fields())
 
     def report(self, kind: str, text: str, /, *args: object, subject: str | None = None, **extra: object) -> None:

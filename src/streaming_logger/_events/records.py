@@ -80,9 +80,13 @@ class LogRecords:
         """Whether this thread does I/O now: its records wait for `deliver_waiting`."""
         self._waiting: deque[tuple[int, str, tuple[object, ...], Mapping[str, object]]] = deque(maxlen=_MAX_WAITING)
 
+    def wants(self, level: int) -> bool:
+        """Whether the application's logging takes records of this level; level 0 stands for none."""
+        return level > 0 and log.isEnabledFor(level)
+
     def log(self, level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
-        """One record, now or when the I/O is done; none for level 0."""
-        if not level or not log.isEnabledFor(level):
+        """One record, now or when the I/O is done."""
+        if not self.wants(level):
             return
         if self.is_deferred():
             self._waiting.append((level, text, args, extra))

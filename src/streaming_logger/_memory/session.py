@@ -79,7 +79,9 @@ class Session(list[Item]):
 class Completion:
     """The end of a turn, on its way through the worker.
 
-    Without a session it only marks a place in the queue: it is done when what was completed before is.
+    `outcome` is the caller's word. `cause` says who ended the turn: "completed" (the
+    caller), "abandoned", "released" or "disabled". Without a session it only marks a place
+    in the queue: it is done when what was completed before is.
     """
 
     __slots__ = ("cause", "done", "error", "outcome", "session", "session_id")

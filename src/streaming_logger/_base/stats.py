@@ -8,11 +8,7 @@ from typing import Literal
 
 from streaming_logger._base.sync import Guard
 
-__all__ = ["FULL", "Counters", "Health", "Outcome", "Stats", "SweepReport"]
-
-#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end;
-#: "crashed": its process died, and its crash journal was recovered.
-Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned", "crashed"]
+__all__ = ["FULL", "Counters", "Health", "Stats", "SweepReport"]
 
 #: Why text is dropped that finds no memory.
 FULL = "buffer full"

@@ -76,7 +76,7 @@ class ArchiveConfig:
     when: str = rules.choice(
         "completed: uploaded when it completes; expired: when its retention is over", "completed", "expired"
     )
-    only: str = rules.choice("trouble: only sessions with another outcome than completed, or a loop", "all", "trouble")
+    only: str = rules.choice("trouble: only sessions that failed, or with a loop", "all", "trouble")
     compress: str = rules.choice("how texts are stored", "gzip", "none")
     delete_after_upload: bool = rules.switch(False, "true: a file is deleted as soon as it is uploaded")
     max_uploads: int = rules.number(8, 1, 256, "sessions uploaded at once", whole=True)
@@ -117,7 +117,7 @@ class Config:
         None,
         0,
         5256000,
-        "the same, if longer, for sessions with any other outcome than completed",
+        "retention of failed sessions, if longer than file_retention_minutes",
         null="the same",
     )
     max_session_age_hours: float | None = rules.number(

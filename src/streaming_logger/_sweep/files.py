@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -21,6 +20,7 @@ from streaming_logger._disk.peek import peek
 from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
 from streaming_logger._disk.store import BusyError, Claim, ClaimedError, Entry, ForeignFileError
 from streaming_logger._disk.timing import is_timing_name, log_name_of
+from streaming_logger._events.model import DiskEmergency, SessionDeleted
 from streaming_logger._sweep.rules import Facts, Need, Rules, Verdict
 
 __all__ = ["DryRun", "Files", "Swept"]
@@ -107,31 +107,21 @@ class Files:
     def _tell(self, swept: Swept, facts: Facts) -> None:
         self._context.counters.add(deleted_unarchived=not facts.archived)
         self._context.events.emit(
-            "deleted",
-            logging.DEBUG,
-            "deleted %s: %s",
-            swept.name,
-            swept.verdict.reason,
-            session=session_id_of(swept.name),
-            file=swept.name,
-            bytes=swept.size,
-            age=round(swept.age, 3),
-            reason=swept.verdict.reason,
-            **({} if facts.archived else {"archived": False}),
+            SessionDeleted(
+                session=session_id_of(swept.name) or swept.name,
+                file=swept.name,
+                bytes=swept.size,
+                reason=swept.verdict.reason,
+                age=round(swept.age, 3),
+                archived=None if facts.archived else False,
+            )
         )
 
     def emergency(self, need: Need) -> None:
         """Says that files are about to be deleted for lack of space, or that this would not help."""
         events = self._context.events
         if need:
-            events.emit(
-                "emergency",
-                logging.WARNING,
-                "low disk space: deleting the oldest completed files, %d bytes",
-                need.bytes,
-                bytes=need.bytes,
-                reason="disk",
-            )
+            events.emit(DiskEmergency(bytes=need.bytes, reason="disk"))
         if need.is_hopeless:
             events.report(
                 "low disk",

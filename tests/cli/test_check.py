@@ -14,9 +14,9 @@ from tools import Server, age, run
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.journal_file import is_available
+from streaming_logger._view.sessions import scan
+from streaming_logger._view.target import find_target
 from streaming_logger.cli import _doctor
-from streaming_logger.cli._target import find_target
-from streaming_logger.cli._view import scan
 
 
 @pytest.fixture

@@ -66,6 +66,9 @@ class Cap:
             session=session.id,
             characters=cut.characters,
             reason=SESSION_CAP,
+            begin=cut.start,
+            end=cut.end,
+            marker=cut.marker,
         )
         return cut
 

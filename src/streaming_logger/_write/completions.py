@@ -138,7 +138,7 @@ class Completions:
         if session.dropped_chars:
             self._drain.report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
-        deleted = False
+        deleted, place = False, self._place(session)
         try:
             self._drain.finish(session)
             deleted = self._close(session, completion, age)
@@ -163,11 +163,26 @@ class Completions:
             file=name,
             outcome=completion.outcome,
             bytes=size,
+            **place,
             age=round(age, 3),
             reason=completion.cause,
             **({"error": completion.error} if completion.error else {}),
         )
         return True
+
+    def _place(self, session: Session) -> dict[str, int]:
+        """Where the turn stands in its file: `begin` and `end`, in bytes; nothing where that is not known.
+
+        A turn from which the middle was cut has written more than it has there: it begins behind the one before.
+        """
+        if not session.written:
+            return {}
+        try:
+            file = session.file
+            end = self._store.directory.stat(session.name).st_size if file is None else self._store.size(file)
+        except OSError:
+            return {}
+        return {"begin": max(0, end - session.written), "end": end}
 
     def _close(self, session: Session, completion: Completion, idle: float) -> bool:
         """Closes the file, or deletes it where that is the rule; whether it did."""

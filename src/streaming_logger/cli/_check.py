@@ -23,7 +23,8 @@ from streaming_logger._config.schema import (
 )
 from streaming_logger._disk.paths import exists
 from streaming_logger._disk.regular import read_regular
-from streaming_logger.cli._target import DEFAULT_FILE, UsageError
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.target import DEFAULT_FILE
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
 

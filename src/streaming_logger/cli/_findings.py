@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from streaming_logger._view.ledger import read_events, whole
+from streaming_logger._view.target import Target
 from streaming_logger.cli import _system
-from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target
 from streaming_logger.cli._text import duration
 
 __all__ = ["RECENT_SECONDS", "Finding", "recently", "refused_configurations"]

@@ -8,14 +8,15 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from streaming_logger._disk.names import session_id_of
+from streaming_logger._view.ledger import read_events, whole
+from streaming_logger._view.resolve import UsageError, begins, resolve
+from streaming_logger._view.sessions import STATES, Session, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli._archive import list_archive, list_arguments
-from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
-from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
+from streaming_logger.cli._text import Column, age, counted, duration, moment, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -26,8 +27,9 @@ from streaming_logger.cli._verb import (
     print_json,
     print_json_lines,
     refuse_unknown,
+    target_and_id,
+    target_of,
 )
-from streaming_logger.cli._view import STATES, Session, begins, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
@@ -67,7 +69,7 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 def _ls(args: Namespace) -> int:
     if args.archive is not None:
         return list_archive(args)
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     sessions = scan(target)
     if args.prefix:
         sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
@@ -136,7 +138,7 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 
 def _stats(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     sessions = scan(target)
     now = time.time()
     states: dict[str, dict[str, int]] = {}
@@ -225,6 +227,9 @@ def _print_stats(numbers: dict[str, Any]) -> None:
 # -- history -------------------------------------------------------------------------
 
 
+_HISTORY_COLUMNS = Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS", prose=True)
+
+
 def _history_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID", help="one session; a unique prefix suffices")
     parser.add_argument("-n", "--tail", type=count, default=50, metavar="N", help="the last N events (50); 0 = all")
@@ -232,18 +237,18 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 def _history(args: Namespace) -> int:
     if args.id is None:
-        events: Iterable[dict[str, Any]] = _events(find_target(args.dir, args.config).must_exist())
+        events: Iterable[dict[str, Any]] = _events(target_of(args))
     else:
-        target, wanted = find_target_of(args.id, args.dir, args.config)
-        events = _of_one(list(_events(target.must_exist())), wanted)
+        target, wanted = target_and_id(args)
+        events = _of_one(list(_events(target)), wanted)
     # Sorted: two processes may append their lines the other way round.
     shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
     if args.json:
         print_json_lines(shown)
     else:
-        rows = [(at(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
+        rows = [(moment(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
+            print_table(_HISTORY_COLUMNS, rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS
@@ -266,14 +271,6 @@ def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
 
-def at(seconds: float) -> str:
-    """A moment, in local time."""
-    try:
-        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return "?"
-
-
 def _details(event: dict[str, Any]) -> str:
     """What a line of the ledger says beside when and whose."""
     words = []
@@ -289,7 +286,7 @@ def _details(event: dict[str, Any]) -> str:
     if isinstance(event.get("characters"), int):
         words.append(counted(event["characters"], "character"))
     if isinstance(event.get("bytes"), int):
-        words.append(f"{size(event['bytes'])} bytes")
+        words.append(f"{size(event['bytes'])} bytes{_place(event)}")
     if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":
         words.append(f"{duration(event['age'])} old")
     if "error" in event:
@@ -299,6 +296,12 @@ def _details(event: dict[str, Any]) -> str:
     if "pid" in event:
         words.append(f"pid {event['pid']}")
     return one_line(", ".join(words))
+
+
+def _place(event: dict[str, Any]) -> str:
+    """Where in its file a turn stands, for `show` of the file, and for programs that cut it out."""
+    begin, end = event.get("begin"), event.get("end")
+    return f" from {begin:,} to {end:,}" if type(begin) is int and type(end) is int else ""
 
 
 def _whose(event: dict[str, Any]) -> str:

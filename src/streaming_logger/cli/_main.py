@@ -14,6 +14,7 @@ import streaming_logger
 from streaming_logger._archive.bucket import ArchiveError
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.escape import one_line
+from streaming_logger._view.resolve import UsageError
 from streaming_logger.cli import (
     _archive,
     _check,
@@ -28,7 +29,6 @@ from streaming_logger.cli import (
     _timing,
     _top,
 )
-from streaming_logger.cli._target import UsageError
 from streaming_logger.cli._verb import OK, USAGE, Verb
 
 __all__ = ["VERBS", "main", "table"]

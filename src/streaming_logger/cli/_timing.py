@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 
+from streaming_logger._view.text import utf8_decoder
 from streaming_logger.cli._chart import LABEL, print_chart, rates, save_chart
 from streaming_logger.cli._recording import Recording, with_recording
-from streaming_logger.cli._text import one_line, span, utf8_decoder
+from streaming_logger.cli._text import one_line, span
 from streaming_logger.cli._verb import OK, Verb, archive_argument, count, id_argument, note, print_json
 
 __all__ = ["VERBS", "Figures", "figures"]

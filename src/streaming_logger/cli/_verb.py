@@ -11,7 +11,8 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
 from streaming_logger._base.escape import one_line
-from streaming_logger.cli._target import UsageError
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.target import Target, find_target, find_target_of
 
 __all__ = [
     "FOUND_PROBLEMS",
@@ -22,12 +23,15 @@ __all__ = [
     "as_json",
     "count",
     "id_argument",
+    "no_such_session",
     "note",
     "print_json",
     "print_json_lines",
     "raw_argument",
     "refuse_unknown",
     "seconds",
+    "target_and_id",
+    "target_of",
 ]
 
 #: Exit codes.
@@ -62,6 +66,31 @@ def archive_argument(parser: ArgumentParser) -> None:
 
 def raw_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
+
+
+def target_of(args: Namespace, *, must_exist: bool = True) -> Target:
+    """The directory that is asked for; its remarks are noted."""
+    return _noted(find_target(args.dir, args.config), must_exist=must_exist)
+
+
+def target_and_id(args: Namespace, *, must_exist: bool = True) -> tuple[Target, str]:
+    """The same for a verb with an `ID`, which may be a path; and what names the session in the directory."""
+    target, wanted = find_target_of(args.id, args.dir, args.config)
+    return _noted(target, must_exist=must_exist), wanted
+
+
+def _noted(target: Target, *, must_exist: bool) -> Target:
+    target = target.must_exist() if must_exist else target
+    for remark in target.remarks:
+        note(f"streaming-logger: {one_line(remark)}")
+    return target
+
+
+def no_such_session(target: Target, wanted: str) -> int:
+    """Says so; the exit code."""
+    shown = one_line(wanted)
+    note(f"there is no session {shown} in {one_line(str(target.path))}; `history {shown}` may know of it")
+    return FOUND_PROBLEMS
 
 
 def count(text: str) -> int:

@@ -67,7 +67,7 @@ def test_check_config_says_what_holds_without_a_section(config: Path) -> None:
     settings = json.loads(run("check-config", "--json").stdout)["settings"]
     assert settings["time_based_cleanup"] == {
         "value": False,
-        "from": "no streaming_logs",
+        "from": "no section",
         "meaning": "false: delete each file at completion",
     }
     assert "deleted when its session completes" in run("check-config").stderr

@@ -11,7 +11,7 @@ __all__ = ["Column", "cut", "fits", "folded", "table_lines", "width_of", "withou
 #: A cell that is longer, as few ids are, sticks out of its column: it does not pad all other rows.
 _LONGEST = 36
 #: Columns that prose needs beside other cells.
-_PROSE = 20
+_PROSE = 28
 #: What stands between two cells, and before what is continued on a second line.
 _GAP = "  "
 

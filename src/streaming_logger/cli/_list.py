@@ -227,9 +227,6 @@ def _print_stats(numbers: dict[str, Any]) -> None:
 # -- history -------------------------------------------------------------------------
 
 
-_HISTORY_COLUMNS = Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS", prose=True)
-
-
 def _history_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID", help="one session; a unique prefix suffices")
     parser.add_argument("-n", "--tail", type=count, default=50, metavar="N", help="the last N events (50); 0 = all")
@@ -248,7 +245,8 @@ def _history(args: Namespace) -> int:
     else:
         rows = [(moment(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table(_HISTORY_COLUMNS, rows)
+            session = Column("SESSION", spare=args.id is not None)  # of one session all have the same
+            print_table((Column("WHEN"), Column("EVENT"), session, Column("DETAILS", prose=True)), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS

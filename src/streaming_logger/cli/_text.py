@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from streaming_logger._base.escape import escape, one_line
 from streaming_logger._view.tables import Column, cut, fits, folded, table_lines, without_spare
@@ -46,15 +46,15 @@ _STYLES = {
 _CODES = {"bold red": "\x1b[1;31m", "yellow": "\x1b[33m"}
 
 
-def wrapped(text: str, indent: int = 0, columns: int | None = None) -> str:
-    """A sentence over lines that a terminal does not break within a word; whole for a pipe.
+def wrapped(text: str, indent: int = 0, columns: int | None = None, *, stream: TextIO | None = None) -> str:
+    """A sentence over lines that a terminal does not break within a word; whole where `stream` is a pipe.
 
     >>> print(wrapped("  ok  all is well here, and everywhere else", 6, 30))
       ok  all is well here, and
           everywhere else
     """
     if columns is None:
-        if not sys.stdout.isatty():
+        if not (stream or sys.stdout).isatty():
             return text
         columns = shutil.get_terminal_size().columns
     first, *rest = folded(text, max(columns, indent + 20))

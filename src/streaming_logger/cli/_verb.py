@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from streaming_logger._base.escape import one_line
 from streaming_logger._view.resolve import UsageError
 from streaming_logger._view.target import Target, find_target, find_target_of
+from streaming_logger.cli._text import wrapped
 
 __all__ = [
     "FOUND_PROBLEMS",
@@ -120,9 +121,10 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def note(text: str) -> None:
-    """Says something beside the output."""
+    """Says something beside the output, a sentence a line."""
     sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
+    lines = (wrapped(line, stream=sys.stderr) for line in text.split("\n"))
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:

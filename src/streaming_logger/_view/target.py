@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from streaming_logger._disk.regular import read_regular
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._view.resolve import UsageError
 
-__all__ = ["DEFAULT_FILE", "Target", "find_target", "find_target_of"]
+__all__ = ["DEFAULT_FILE", "Target", "find_target", "find_target_of", "find_target_of_all"]
 
 DEFAULT_FILE = "logging_config.json"
 _STALL_SECONDS = 15.0
+#: A longer argument is not a path.
+_LONGEST_PATH = 1024
 #: The setting in the text of a file that need not be JSON.
 _DIRECTORY = re.compile(r'"directory"\s*:\s*("(?:[^"\\]|\\.)+")')
 
@@ -144,6 +147,24 @@ def find_target_of(wanted: str, directory: str | None, config_file: str | None) 
         if is_path:
             return find_target(parent or ".", config_file), name
     return find_target(directory, config_file), wanted
+
+
+def find_target_of_all(
+    wanted: Sequence[str], directory: str | None, config_file: str | None
+) -> tuple[Target, tuple[str, ...]]:
+    """The same for the beginnings of ids, paths of files or directories: all of one directory. None: all of it."""
+    found: dict[Path, Target] = {}
+    prefixes = []
+    for given in wanted:
+        is_managed = given != "" and len(given) < _LONGEST_PATH and is_directory(Path(given, PRIVATE))
+        target, prefix = (
+            (find_target(given, config_file), "") if is_managed else find_target_of(given, directory, config_file)
+        )
+        found[target.path] = target
+        prefixes.append(prefix)
+    if len(found) > 1:
+        raise UsageError("these are in different directories: " + ", ".join(map(str, found)))
+    return found.popitem()[1] if found else find_target(directory, config_file), tuple(prefixes)
 
 
 def _directory_named(file: Path) -> str:

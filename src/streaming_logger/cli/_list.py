@@ -28,6 +28,7 @@ from streaming_logger.cli._verb import (
     print_json_lines,
     refuse_unknown,
     target_and_id,
+    target_and_prefixes,
     target_of,
 )
 
@@ -56,7 +57,9 @@ _ORDERS: dict[str, Callable[[Session], Any]] = {
 
 
 def _ls_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="*", metavar="ID", help="only sessions whose id begins so")
+    parser.add_argument(
+        "prefix", nargs="*", metavar="ID", help="only sessions whose id begins so; or a directory, or paths in one"
+    )
     parser.add_argument("--state", action="append", help=f"only this state: {', '.join(STATES)}")
     parser.add_argument(
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
@@ -69,10 +72,10 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 def _ls(args: Namespace) -> int:
     if args.archive is not None:
         return list_archive(args)
-    target = target_of(args)
+    target, prefixes = target_and_prefixes(args)
     sessions = scan(target)
-    if args.prefix:
-        sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
+    if prefixes:
+        sessions = [session for session in sessions if begins(session.id, prefixes)]
     if args.state:
         wanted = {*args.state}
         refuse_unknown("state", wanted, {*STATES, *(session.state for session in sessions)})

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from streaming_logger._base.escape import one_line
 from streaming_logger._view.resolve import UsageError
-from streaming_logger._view.target import Target, find_target, find_target_of
+from streaming_logger._view.target import Target, find_target, find_target_of, find_target_of_all
 from streaming_logger.cli._text import wrapped
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "refuse_unknown",
     "seconds",
     "target_and_id",
+    "target_and_prefixes",
     "target_of",
 ]
 
@@ -80,6 +81,12 @@ def target_and_id(args: Namespace, *, must_exist: bool = True) -> tuple[Target, 
     return _noted(target, must_exist=must_exist), wanted
 
 
+def target_and_prefixes(args: Namespace) -> tuple[Target, tuple[str, ...]]:
+    """The same for a verb with any number of `ID`s, which may be beginnings, paths, or a directory."""
+    target, prefixes = find_target_of_all(args.prefix, args.dir, args.config)
+    return _noted(target, must_exist=True), prefixes
+
+
 def _noted(target: Target, *, must_exist: bool) -> Target:
     target = target.must_exist() if must_exist else target
     for remark in target.remarks:
@@ -94,10 +101,10 @@ def no_such_session(target: Target, wanted: str) -> int:
     return FOUND_PROBLEMS
 
 
-def count(text: str) -> int:
+def count(text: str, most: int = 1_000_000_000) -> int:
     """A number of lines, scans or rows: for argparse."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is invalid: expected a non-negative integer")
+    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+        raise ArgumentTypeError(f"{text!r} is invalid: expected an integer from 0 to {most}")
     return int(text)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from streaming_logger._config.schema import RadarConfig
 from streaming_logger._context import Context
 from streaming_logger._events.observers import Event, Observer
-from streaming_logger._watch.loops import Finding, LoopDetector, LoopSettings
+from streaming_logger._watch.findings import Finding, LoopSettings, Severity
+from streaming_logger._watch.loops import LoopDetector
 
 __all__ = ["Radar", "Runaway"]
 
@@ -44,7 +45,8 @@ class Runaway:
 
     session_id: str
     kind: str
-    """periodic (the same text again and again), counting (only a number or letter grows), near (small changes)."""
+    """periodic (the same text again and again), counting (only numbers that count), varying (only numbers, times and
+    ids), near (small changes, or another order)."""
     offset: int
     """Where the loop began, from the beginning of the stream."""
     repeated: int
@@ -53,18 +55,21 @@ class Runaway:
     """Length of what is repeated; None for a near loop."""
     sample: str
     """The latest of the looping text, up to 80 characters."""
+    severity: Severity = "high"
+    """`low` if ordinary answers may look like this: rows of data, padding."""
 
 
 class _Stream:
     """One session's turn, as far as it is not examined."""
 
-    __slots__ = ("detector", "session_id", "size", "waiting")
+    __slots__ = ("detector", "has_ended", "session_id", "size", "waiting")
 
     def __init__(self, session_id: str, detector: LoopDetector) -> None:
         self.session_id = session_id
         self.detector = detector
         self.waiting: list[bytes] = []
         self.size = 0
+        self.has_ended = False
 
 
 class Radar(Observer):
@@ -110,8 +115,10 @@ class Radar(Observer):
     def on_event(self, event: Event) -> None:
         if "outcome" in event.fields:
             stream = self._streams.pop(str(event.fields["session"]), None)
-            if stream is not None and 0 < stream.size < _ENOUGH:
-                self._queue(stream)
+            if stream is not None:
+                stream.has_ended = True
+                if stream.size < _ENOUGH:
+                    self._queue(stream)
 
     def _leave_out(self, stream: _Stream, data: bytes) -> None:
         """The stream outruns the radar: its end so far is all that is examined of it."""
@@ -159,7 +166,7 @@ class Radar(Observer):
                 self._events.observers.seconds[self.name] += spent
                 self._events.observers.batch()  # the ledger has what was found
                 left -= spent
-                if left < 0:
+                if left < 0 or not self._ready:
                     return
                 yield _PAUSE_SECONDS
                 begun = time.perf_counter()
@@ -169,12 +176,15 @@ class Radar(Observer):
         text, read = codecs.utf_8_decode(data, "replace", False)  # a cut character waits for its rest
         self._waiting -= read
         stream.waiting, stream.size = [data[read:]], len(data) - read
-        for finding in stream.detector.feed(text):
+        found = stream.detector.feed(text)
+        if stream.has_ended:
+            found += stream.detector.end()
+        for finding in found:
             self._found(stream, finding)
 
     def _found(self, stream: _Stream, finding: Finding) -> None:
         session_id = stream.session_id
-        ended = {} if self._streams.get(session_id) is stream else {"ended": True}
+        ended = {"ended": True} if stream.has_ended else {}
         runaway = Runaway(session_id=session_id, **finding._asdict())
         self._counters.add(loops_found=1)
         self._events.emit(

@@ -7,12 +7,12 @@ import time
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.statx import Found
-from streaming_logger._watch.loops import find_loops
+from streaming_logger._watch.loops import LoopDetector
 
 __all__ = ["Loops"]
 
-#: So much of a file's end is examined, which takes about a millisecond.
-_TAIL = 4096
+#: So much of a file's end is examined: two copies of a long block, in about a millisecond.
+_TAIL = 1 << 14
 #: One scan examines files for so long; the rest follows in the next ones.
 _SCAN_SECONDS = 0.3
 
@@ -49,5 +49,7 @@ class Loops:
             return ""
         finally:
             self._directory.close_file(fd)
-        findings = find_loops(text)
-        return findings[-1].kind if findings else ""
+        detector = LoopDetector()
+        detector.feed(text)
+        detector.end()
+        return detector.loop.kind if detector.loop else ""

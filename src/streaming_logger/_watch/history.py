@@ -69,4 +69,4 @@ class History:
     @property
     def share_of_fields(self) -> float:
         """How much of the latest characters is numbers and ids."""
-        return 1 - len(without_fields(self.raw)) / max(1, len(self.raw))
+        return (1 - len(without_fields(self.raw)) / len(self.raw)) if self.is_bare and self.raw else 0.0

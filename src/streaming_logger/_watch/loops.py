@@ -29,8 +29,8 @@ _LONGEST_WORD = 40
 _SAMPLE = 80
 #: A loop that was found is looked at in one block of so many.
 _LOOK = 4
-#: After a judgement in vain, no near loop is looked for in so many blocks.
-_PAUSE = 3
+#: After a judgement in vain, no near loop is looked for in so many blocks of every second one.
+_PAUSE = 1
 #: The rest of a stream is examined at its end if it has so many characters.
 _MIN_REST = 16
 

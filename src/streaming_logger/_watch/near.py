@@ -18,7 +18,7 @@ _PIECE = 12
 _STRIDE = 40
 #: A piece recurs if it occurs so often in the window; this share of the pieces need not.
 _TIMES = 5
-_MAX_MISSED = 0.17
+_MAX_MISSED = 0.25
 #: A piece of fewer different characters is padding or a ruler, which recurs in ordinary text.
 _MIN_DISTINCT = 5
 #: With numbers in it, a text must recur over so many times the length: tables do over less.
@@ -26,7 +26,7 @@ _TABLE = 2.7
 #: The most bytes a byte at the end of a loop may take, compressed by what stood before; the largest share of new words.
 _COMPRESSED = 480
 _MAX_NOVELTY = 0.05
-_MAX_NEW_WORDS = 0.03
+_MAX_NEW_WORDS = 0.1
 _WORD = re.compile(r"\w+")
 
 #: A text of few words has so many in the window, and of them at most this share and number of different ones.
@@ -110,7 +110,7 @@ def _recurring_text(history: History, window: bytes, settings: LoopSettings) -> 
     near = settings.near
     if len(window) < near or not _recurs(window, near):
         return None
-    length = history.raw_length(len(window) - _recurring_since(window, near))
+    length = int((len(window) - _recurring_since(window, near)) / (1 - history.share_of_fields))
     if length < _TABLE * near and not history.lacks_fields(near):
         return None
     if _novelty(history.raw) > _MAX_NOVELTY or _new_words(window, near) > _MAX_NEW_WORDS:

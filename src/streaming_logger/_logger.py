@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from streaming_logger._base.loop import LoopEvent
-from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
+from streaming_logger._base.outcomes import Outcome, checked_outcome
+from streaming_logger._base.stats import Health, Stats, SweepReport
 from streaming_logger._base.sync import GIL, OneShotEvent
 from streaming_logger._config.schema import SECTION, Config, load, parse
 from streaming_logger._config.watch import Settings
@@ -118,10 +119,9 @@ class StreamingLogger:
     def complete_session(self, session_id: str | None, *, outcome: Outcome = "completed", wait: bool = True) -> None:
         """Ends a session: its last chunks are written, its file is closed and kept for a while.
 
-        With `wait` it returns when that is done (after 5 s in any case); without, at once:
-        so call it on an event loop. An unknown or completed session is fine. `outcome` is
-        kept in the ledger and, unless it is "completed", with the file. Raises `TypeError`
-        for an id or outcome that is not a string.
+        With `wait` it returns when that is done (after 5 s in any case); without, at once: so call it on an
+        event loop. An unknown or completed session is fine. Raises `TypeError` for an id or outcome that is
+        not a string, `ValueError` for an outcome that is not one of `Outcome`.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -183,12 +183,12 @@ class StreamingLogger:
         """
         return wrap(self, session_id, stream, text, include, format)
 
-    def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
+    def session(self, session_id: str, *, wait: bool = True, radar: bool = True) -> SessionHandle:
         """A context manager, for `with` and `async with`, that completes the session on every way out.
 
-        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless
-        `handle.outcome` is set inside the block. `wait` as in `complete_session`, but on an event loop
-        only `async with` waits.
+        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless `handle.outcome` is set
+        inside the block. `wait` as in `complete_session`, but on an event loop only `async with` waits. With
+        `radar=False` this turn is not examined for loops.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -198,7 +198,7 @@ class StreamingLogger:
         1
         >>> logger.close()
         """
-        return SessionHandle(self, session_id, wait)
+        return SessionHandle(self, session_id, wait, radar)
 
     # -- the rest --------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class StreamingLogger:
     def on_runaway(self) -> Callable[[Runaway], object] | None:
         """Called with each loop that the radar finds, on a thread of its own: a server may stop the generation.
 
-        What it raises is reported; it may hang, and holds up nothing.
+        It may hang; what it raises is reported. It is called again when the loop is 2, 4 and 8 times as long.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -353,15 +353,15 @@ class StreamingLogger:
 
     def _complete(self, session_id: str | None, outcome: Outcome, done: OneShotEvent | None) -> Engine | None:
         """Ends a session and has `done` set when its file is closed; None: there is nothing to wait for."""
+        outcome = checked_outcome(outcome)
         if not session_id:
             return None
-        if not isinstance(session_id, str) or not isinstance(outcome, str):
-            wrong = session_id if not isinstance(session_id, str) else outcome
-            raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
+        if not isinstance(session_id, str):
+            raise TypeError(f"session_id must be str, not {type(session_id).__name__}")
         if type(session_id) is not str:
             session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
         engine = self._engine_here()
-        return engine if engine.end(session_id, outcome or "completed", done) else None
+        return engine if engine.end(session_id, outcome, done) else None
 
     def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
         """All but the everyday case: ignored and wrong arguments, a stream's first chunk."""

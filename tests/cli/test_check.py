@@ -176,7 +176,7 @@ def test_doctor_finds_what_the_ledger_says_of_the_last_hour(config: Path, direct
         server.complete_session("sess_1")
     now = time.time()
     events = [
-        {"at": now - 60, "event": "dropped", "reason": "buffer full", "characters": 1234},
+        {"at": now - 60, "event": "dropped", "session": "s", "reason": "buffer full", "characters": 1234},
         {"at": now - 60, "event": "reload_refused", "text": "bad\x1b[31m"},
         {"at": now - 9999, "event": "worker_restarted"},
     ]

@@ -98,13 +98,13 @@ def test_outcome_is_read_from_the_file_when_the_ledger_is_gone(directory: Path) 
     """The extended attribute tells it."""
     with Server(directory) as server:
         server.stream("sess_bad", "Hello")
-        server.complete_session("sess_bad", outcome="timeout")
+        server.complete_session("sess_bad", outcome="cancelled")
     (directory / ".streaming_logger" / "ledger.jsonl").unlink()
     try:
         os.getxattr(directory / "sess_bad.log", "user.streaming_logger.outcome")
     except OSError:
         pytest.skip("this file system keeps no extended attributes")
-    assert listed(directory)["sess_bad"]["state"] == "timeout"
+    assert listed(directory)["sess_bad"]["state"] == "cancelled"
 
 
 def test_files_older_than_a_rotated_ledger_count_as_completed(directory: Path) -> None:

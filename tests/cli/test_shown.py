@@ -60,6 +60,8 @@ def test_history_shows_a_loop_and_does_not_pad(directory: Path) -> None:
             "session": "sess_2",
             "kind": "periodic",
             "offset": 3410,
+            "repeated": 150,
+            "period": 5,
             "sample": "ha ha",
         },
         {"at": time.time(), "event": "no_text", "session": "x" * 150, "text": "an item " * 50},

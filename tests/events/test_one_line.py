@@ -46,12 +46,12 @@ def test_lines_of_a_stream_that_stalls_loops_and_fails(manual: Make, caplog: pyt
     logger.write(ID, "more")
     logger.advance(2)
     logger._engine.extraction_failed(ID, ValueError(ID))
-    logger.complete_session(ID, outcome=ID, wait=False)
+    logger.complete_session(ID, outcome="error", wait=False)
     logger.advance(2)
     text = caplog.text
     assert f"{one_line(ID)} stalled" in text
     assert f"{one_line(ID)} loops" in text
-    assert f"{file_name_of(ID)} is longer than max_session_mb" in text
+    assert f"{one_line(ID)} is longer than max_session_mb" in text
     assert "cannot extract text from a stream item" in text
     assert {record.session for record in caplog.records if hasattr(record, "session")} == {one_line(ID)}
     assert_one_line(caplog, logger)

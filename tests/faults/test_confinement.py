@@ -20,7 +20,8 @@ from conftest import logs, make_old
 from streaming_logger import ArchiveConfig, RadarConfig, StreamingLogger
 from streaming_logger._base.modules import loaded
 from streaming_logger._disk.store import OpenFile, Store
-from streaming_logger._events.observers import Event, Observer
+from streaming_logger._events.model import Event
+from streaming_logger._events.observers import Observer
 from streaming_logger._runtime import process
 from streaming_logger._sweep.sweeper import SweepPass
 from streaming_logger._watch.loops import LoopDetector

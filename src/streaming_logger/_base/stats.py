@@ -8,11 +8,7 @@ from typing import Literal
 
 from streaming_logger._base.sync import Guard
 
-__all__ = ["FULL", "Counters", "Health", "Outcome", "Stats", "SweepReport"]
-
-#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end;
-#: "crashed": its process died, and its crash journal was recovered.
-Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned", "crashed"]
+__all__ = ["FULL", "Counters", "Health", "Stats", "SweepReport"]
 
 #: Why text is dropped that finds no memory.
 FULL = "buffer full"
@@ -74,6 +70,8 @@ class Stats:
     """Wrapped streams that yielded items in which no text was found."""
     loops_found: int = 0
     """Loops that the radar found in streams."""
+    runaway_characters: int = 0
+    """How many characters these loops went on for after they were found."""
     stalls: int = 0
     """Times an active session got no text for `stall_seconds`."""
     chunks_unjournaled: int = 0

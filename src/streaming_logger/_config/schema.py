@@ -50,14 +50,21 @@ class RadarConfig:
     """
 
     enabled: bool = rules.switch(True, "recognise generations that loop")
+    sensitivity: str = rules.choice(
+        "normal; low: a loop must be twice as long before it is reported; high: 0.6 times", "normal", "low", "high"
+    )
+    on_runaway_minimum: str = rules.choice("high: on_runaway is not called for loops of low severity", "low", "high")
+    except_sessions: str | None = rules.text(
+        None, "sessions that are left alone: patterns of ids, as `eval-*, batch-*`", null="none"
+    )
     periodic_characters: int = rules.number(
-        150, 100, 1500, "so much repeats exactly, and one and a half periods", whole=True
+        150, 100, 1500, "expert: minimum length of an exact repetition, beyond one and a half periods", whole=True
     )
     counting_characters: int = rules.number(
-        240, 100, 1500, "so much repeats but for a number or letter that grows, and five periods", whole=True
+        240, 100, 1500, "expert: minimum length where numbers count, beyond five periods", whole=True
     )
     near_characters: int = rules.number(
-        480, 320, 1500, "so much recurs with small changes or in another order", whole=True
+        480, 320, 1500, "expert: minimum length of text that recurs with small changes or in another order", whole=True
     )
 
     def __post_init__(self) -> None:
@@ -76,7 +83,7 @@ class ArchiveConfig:
     when: str = rules.choice(
         "completed: uploaded when it completes; expired: when its retention is over", "completed", "expired"
     )
-    only: str = rules.choice("trouble: only sessions with another outcome than completed, or a loop", "all", "trouble")
+    only: str = rules.choice("trouble: only sessions that failed, or with a loop", "all", "trouble")
     compress: str = rules.choice("how texts are stored", "gzip", "none")
     delete_after_upload: bool = rules.switch(False, "true: a file is deleted as soon as it is uploaded")
     max_uploads: int = rules.number(8, 1, 256, "sessions uploaded at once", whole=True)
@@ -117,7 +124,7 @@ class Config:
         None,
         0,
         5256000,
-        "the same, if longer, for sessions with any other outcome than completed",
+        "retention of failed sessions, if longer than file_retention_minutes",
         null="the same",
     )
     max_session_age_hours: float | None = rules.number(

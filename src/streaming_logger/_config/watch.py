@@ -32,6 +32,7 @@ from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.regular import read_whole
 from streaming_logger._events.event_log import EventLog
+from streaming_logger._events.model import ConfigRefused, ConfigReloaded, ReloadRefused
 
 __all__ = ["COPY", "Settings", "write_copy"]
 
@@ -70,7 +71,7 @@ class Settings:
         except (ConfigError, FileNotFoundError, MemoryError) as error:
             counters.add(reloads_refused=1)
             self.refusal = text = str(error) or repr(error)
-            events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
+            events.emit(ReloadRefused(text=text))
             return False
         mended, self.refusal = bool(self.refusal), ""
         is_bare = new is WITHOUT_SECTION
@@ -88,15 +89,13 @@ class Settings:
         if changed or mended:
             text = ", ".join(f"{key} {value_of(old, key)} -> {value_of(new, key)}" for key in changed)
             text = text or "as before"
-            events.emit("reloaded", logging.INFO, "configuration reloaded: %s", text, text=text)
+            events.emit(ConfigReloaded(text=text))
         return bool(changed) or mended
 
     def opened(self, events: EventLog) -> None:
         """The logger begins with these settings: says what an operator should know about them."""
         if self.refusal:
-            events.emit(
-                "config_refused", logging.ERROR, "using the default settings: %s", self.refusal, text=self.refusal
-            )
+            events.emit(ConfigRefused(text=self.refusal))
         if self.config is WITHOUT_SECTION:
             self._warn(events)
 

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import CRASHED
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.journal_file import DeadJournal, JournalError, Resume, dead_journals
 from streaming_logger._disk.journal_format import Attempt, CrashedSession, parse
@@ -20,10 +21,7 @@ from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import BusyError, OpenFile, Store
 from streaming_logger._disk.timing import completed
 
-__all__ = ["CRASHED", "Recovered", "recover", "waiting_journals"]
-
-#: The outcome of a session whose process died.
-CRASHED = "crashed"
+__all__ = ["Recovered", "recover", "waiting_journals"]
 
 
 class Recovered(NamedTuple):

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from streaming_logger._base.errors import StreamingLoggerError
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import NO_LOCKS, Directory
@@ -188,9 +189,10 @@ class Store:
     def outcome(self, fd: int) -> str | None:
         """The outcome of a failed session, as `mark` stored it; None for any other."""
         try:
-            return os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
+            found = os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
         except (OSError, AttributeError):
             return None
+        return found if has_failed(found) else None
 
     def size(self, file: OpenFile) -> int:
         """Bytes in the file, whoever wrote them."""

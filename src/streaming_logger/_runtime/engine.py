@@ -11,12 +11,14 @@ from collections.abc import Callable
 from streaming_logger._archive.archiver import Archiver
 from streaming_logger._base.errors import DirectoryError
 from streaming_logger._base.loop import LoopEvent
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
 from streaming_logger._context import Context
 from streaming_logger._disk.journal_file import is_available
 from streaming_logger._disk.owner import Owners
+from streaming_logger._events.model import NoTextFound
 from streaming_logger._memory.journaled import JournaledTable
 from streaming_logger._memory.session import Completion
 from streaming_logger._memory.table import SessionTable
@@ -118,13 +120,13 @@ class Engine:
         if self.begin_session(stream.session_id):
             self.streams.begin(stream)
 
-    def end_stream(self, stream: Stream, outcome: str, error: str) -> None:
+    def end_stream(self, stream: Stream, outcome: Ending, error: str) -> None:
         """Ends the session with the last of its streams."""
         ended = self.streams.end(stream, outcome, error)
         if ended is not None:
             self.end(stream.session_id, ended[0], None, ended[1])
 
-    def end(self, session_id: str, outcome: str, done: OneShotEvent | None, error: str = "") -> bool:
+    def end(self, session_id: str, outcome: Ending, done: OneShotEvent | None, error: str = "") -> bool:
         """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
         if not self.table.end(session_id, outcome, "completed", done=done, error=error):
             if done is None or not self.flusher.is_unfinished(session_id):
@@ -142,10 +144,7 @@ class Engine:
     def no_text_found(self, session_id: str, item: str) -> None:
         """A stream that yielded items, none of which had text that is known."""
         self.counters.add(streams_without_text=1)
-        self.events.emit("no_text", 0, "", session=session_id, text=item)
-        self.events.report(
-            "no_text", "no text found in a stream of %s; pass text= to say where it is", item, session=session_id
-        )
+        self.events.emit(NoTextFound(session=session_id, text=item))
 
     def now(self) -> float:
         """Monotonic time."""

@@ -6,7 +6,6 @@ Only files that are old enough are opened. Several sweeps may run at once: each 
 from __future__ import annotations
 
 import errno
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -22,6 +21,7 @@ from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
 from streaming_logger._disk.store import Claim, DeleteResult, Entry
 from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
+from streaming_logger._events.model import DiskEmergency, SessionDeleted
 from streaming_logger._sweep.emergency import Emergency
 from streaming_logger._sweep.policy import Policy, oldest_first
 
@@ -150,14 +150,7 @@ class SweepPass:
         need = emergency.need(chain.from_iterable(self._rest), self._size, self._owners)
         freed = deleted = 0
         if any(need):
-            self._events.emit(
-                "emergency",
-                logging.WARNING,
-                "low disk space: deleting the oldest completed files, %d bytes",
-                need.bytes,
-                bytes=need.bytes,
-                reason="disk",
-            )
+            self._events.emit(DiskEmergency(bytes=need.bytes, reason="disk"))
         for count, entry in enumerate(oldest_first(self._rest)):
             if freed >= need.bytes and deleted >= need.files:
                 break
@@ -235,17 +228,14 @@ class SweepPass:
         self._bytes[reason] += size
         self._counters.add(deleted_unarchived=not is_archived)
         self._events.emit(
-            "deleted",
-            logging.DEBUG,
-            "deleted %s: %s",
-            entry.name,
-            reason,
-            session=session,
-            file=entry.name,
-            bytes=size,
-            age=round(self._clock.wall() - entry.mtime, 3),
-            reason=reason,
-            **({} if is_archived else {"archived": False}),
+            SessionDeleted(
+                session=session,
+                file=entry.name,
+                bytes=size,
+                reason=reason,
+                age=round(self._clock.wall() - entry.mtime, 3),
+                archived=None if is_archived else False,
+            )
         )
         return True
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self
 
 __all__ = ["Finding", "Kind", "Loop", "LoopSettings", "Severity"]
 
 Kind = Literal["periodic", "counting", "varying", "near"]
 Severity = Literal["low", "high"]
+_SCALED = ("periodic", "counting", "near", "rows", "calls", "varying")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class LoopSettings:
     """and their minimum length."""
     quiet: int = 1024
     """A loop has ended when so many characters were not in it."""
+
+    def scaled(self, factor: float) -> Self:
+        """The same with all lengths and numbers times this."""
+        scaled = {name: round(getattr(self, name) * factor) for name in _SCALED}
+        return replace(self, **scaled)
 
 
 class Loop(NamedTuple):

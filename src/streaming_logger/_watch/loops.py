@@ -48,6 +48,7 @@ class LoopDetector:
     __slots__ = (
         "_block",
         "_blocks",
+        "_ended",
         "_exact",
         "_history",
         "_last",
@@ -68,14 +69,25 @@ class LoopDetector:
         self._block = _BLOCK
         self._pause = 0
         self._loop: Finding | None = None
+        self._ended: list[Finding] = []
         self._last = 0
         """Where the loop was seen last."""
+
+    @property
+    def position(self) -> int:
+        """How many characters were fed."""
+        return self._position + len(self._pending)
 
     @property
     def loop(self) -> Finding | None:
         """The loop that the stream is in, with its length so far."""
         loop = self._loop
         return loop and loop._replace(repeated=self._last - loop.offset)
+
+    def take_ended(self) -> list[Finding]:
+        """The loops that have ended since the last call, with their whole length."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def feed(self, text: str) -> list[Finding]:
         """Takes the next piece of the stream. Returns the loops found in it, each once: mostly none."""
@@ -92,11 +104,15 @@ class LoopDetector:
         return found
 
     def end(self) -> list[Finding]:
-        """The stream has ended: examines what is left of it."""
+        """The stream has ended: examines what is left of it. A loop that it is in has ended, too."""
         rest, self._pending = self._pending, ""
-        if len(rest) < _MIN_REST or self._loop is not None:
-            return []
-        finding = self._examine(rest)
+        finding = None
+        if self._loop is not None and rest:
+            self._position += len(rest)
+            self._look(rest)
+        elif len(rest) >= _MIN_REST:
+            finding = self._examine(rest)
+        self._close()
         return [finding] if finding else []
 
     def _examine(self, block: str) -> Finding | None:
@@ -136,8 +152,13 @@ class LoopDetector:
         if goes_on(self._history):
             self._last = self._position
         elif self._position - self._last >= self._settings.quiet:
-            self._loop = None
-            self._exact = ExactRepetition(self._settings)
+            self._close()
+
+    def _close(self) -> None:
+        if self.loop is not None:
+            self._ended.append(self.loop)
+        self._loop = None
+        self._exact = ExactRepetition(self._settings)
 
 
 def find_loops(text: str, settings: LoopSettings | None = None) -> list[Finding]:

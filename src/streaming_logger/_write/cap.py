@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
 from streaming_logger._disk.store import BusyError
+from streaming_logger._events.model import TextDropped
 from streaming_logger._memory.session import Session
 from streaming_logger._write.open_files import OpenFiles
 
@@ -58,15 +57,7 @@ class Cap:
         self._counters.dropped(SESSION_CAP, cut.characters)
         first = session.id not in self._capped
         self._capped.add(session.id)
-        self._events.emit(
-            "dropped",
-            logging.WARNING if first else 0,
-            "%s is longer than max_session_mb: its beginning and its last part are kept",
-            session.name,
-            session=session.id,
-            characters=cut.characters,
-            reason=SESSION_CAP,
-        )
+        self._events.emit(TextDropped(session=session.id, characters=cut.characters, reason=SESSION_CAP), log=first)
         return cut
 
     def failed(self, session: Session, error: Exception) -> None:

@@ -6,17 +6,18 @@ Only the thread that holds the worker's I/O lock runs this code.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._base.stats import FULL
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import DeleteResult
+from streaming_logger._events.model import SessionDeleted, SessionEnded
 from streaming_logger._memory.session import Completion, Session
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._write.drain import Drain
@@ -138,10 +139,9 @@ class Completions:
         if session.dropped_chars:
             self._drain.report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
-        deleted = False
         try:
             self._drain.finish(session)
-            deleted = self._close(session, completion, age)
+            self._close(session, completion, age)
         except Exception as error:  # noqa: BLE001 - all its text is written: it is complete
             self._failed(session.id, name, error)
             self._files.close(session)
@@ -152,28 +152,23 @@ class Completions:
         elif completion.cause != "released":
             self._counters.add(sessions_completed=1)
         self._events.emit(
-            completion.cause if completion.cause in ("abandoned", "released") else "completed",
-            logging.DEBUG,
-            "%s %s: %d bytes%s",
-            completion.outcome,
-            name,
-            size,
-            ", deleted at once" if deleted else "",
-            session=session.id,
-            file=name,
-            outcome=completion.outcome,
-            bytes=size,
-            age=round(age, 3),
-            reason=completion.cause,
-            **({"error": completion.error} if completion.error else {}),
+            SessionEnded(
+                session=session.id,
+                file=name,
+                outcome=completion.outcome,
+                bytes=size,
+                reason=completion.cause,
+                age=round(age, 3),
+                error=completion.error,
+            )
         )
         return True
 
-    def _close(self, session: Session, completion: Completion, idle: float) -> bool:
-        """Closes the file, or deletes it where that is the rule; whether it did."""
+    def _close(self, session: Session, completion: Completion, idle: float) -> None:
+        """Closes the file, or deletes it where that is the rule."""
         config = self._settings.config
         released = completion.cause == "released"
-        failed = completion.outcome != "completed" and not released
+        failed = has_failed(completion.outcome)
         if not released and self._delete_at_completion() and not (failed and config.keeps_failed):
             file = self._files.detach(session)
             if file is not None:
@@ -182,10 +177,8 @@ class Completions:
                 how, size = self._store.delete_if(session.name, lambda claim: True)
             if how is DeleteResult.DELETED:
                 self._counters.deleted("immediate", 1, size)
-                self._events.emit(
-                    "deleted", 0, "", session=session.id, file=session.name, bytes=size, reason="immediate"
-                )
-            return how is DeleteResult.DELETED
+                self._events.emit(SessionDeleted(session=session.id, file=session.name, bytes=size, reason="immediate"))
+            return
         # The debugging window of a stream that stalled begins at its end, not at its last word.
         if session.written and idle > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
             self._store.directory.touch(session.name)
@@ -196,7 +189,6 @@ class Completions:
             if config.durability == "completed":
                 self._store.sync(file)
         self._files.close(session)
-        return False
 
     def _failed(self, session_id: str, name: str, error: Exception, subject: str | None = None) -> None:
         self._counters.add(write_errors=1)

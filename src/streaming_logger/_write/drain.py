@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Container, Sequence
-from typing import Any
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._disk.store import BusyError, ForeignFileError
+from streaming_logger._events.model import TextDropped
 from streaming_logger._memory.session import Session
 from streaming_logger._memory.table import SessionTable
 from streaming_logger._write.appends import appends_of
@@ -207,6 +207,4 @@ class Drain:
         session.dropped_chars -= characters  # a writer may have added to it
         if reason == FULL:
             self._table.drops_reported += characters
-        lost: dict[str, Any] = {"session": session.id, "characters": characters, "reason": reason}
-        self._events.emit("dropped", 0, "", **lost)
-        self._events.report("dropped", "%d characters of %s dropped: %s", characters, session.id, reason, **lost)
+        self._events.emit(TextDropped(session=session.id, characters=characters, reason=reason))

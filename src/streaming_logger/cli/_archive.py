@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 from streaming_logger._archive.bucket import Bucket, UnusableError
 from streaming_logger._archive.keys import is_date
 from streaming_logger._archive.record import Record
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger.cli._keep import opened
@@ -40,7 +40,7 @@ __all__ = ["VERBS", "Downloaded", "downloaded", "list_archive", "list_arguments"
 #: So many sessions are named when the beginning of an id is that of several.
 _SHOWN = 20
 
-_OUTCOMES = (*get_args(Outcome), "released", "disabled")
+_OUTCOMES = get_args(Ending)
 
 _COLUMNS = (
     Column("OUTCOME", state=True),

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.directory import PRIVATE
@@ -362,7 +363,7 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(overdue)} overdue for deletion: no server sweeps",
             "start one, or run `streaming-logger sweep`; is --config the server's own?",
         )
-    bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, UNKNOWN, "completed", "released"))
+    bad = Counter(s.state for s in sessions if has_failed(s.state) and s.state not in (*IN_USE, ORPHANED, UNKNOWN))
     for state, count in bad.most_common(5):
         yield Finding("note", f"{counted(count, 'session')} ended as {state}", f"`ls --state {state}`, then `show ID`")
 

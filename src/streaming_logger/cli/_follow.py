@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import time
 from argparse import ArgumentParser, Namespace
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of, session_id_of
 from streaming_logger._disk.paths import is_directory
 from streaming_logger._disk.statx import lstat
+from streaming_logger._events.ledger import LedgerReader, file_of
+from streaming_logger._events.model import Event, SessionDeleted, SessionEnded
 from streaming_logger.cli._activity import UNKNOWN, Activity
-from streaming_logger.cli._events import read_events
 from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
 from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
 from streaming_logger.cli._text import duration, one_line, size
@@ -30,7 +30,6 @@ __all__ = ["VERBS"]
 _LOOK_SECONDS = 0.25
 #: The ledger's line comes after the lock is free; so long it may take.
 _LEDGER_SECONDS = 3.0
-_GRAIN = 0.1
 #: More than that of the past is printed only when it is asked for: a runaway stream may have one line of it.
 _PAST_BYTES = 4096
 _PAST_LINES = 10
@@ -102,6 +101,9 @@ class _Follower:
         self._name = name
         self._activity = activity
         self._args = args
+        self._ledger = LedgerReader(directory)
+        self._history: list[Event] = []
+        """The ledger's events of this file, as far as they were read."""
         self._fd: int | None = None
         self._identity = (0, 0)
         self._first = True
@@ -191,8 +193,8 @@ class _Follower:
         until = time.monotonic() + (_LEDGER_SECONDS if time.time() - mtime < 60 else 0.0)
         while True:
             for event in reversed(self._events()):
-                if "outcome" in event and event["at"] + _GRAIN >= mtime:
-                    return str(event["outcome"])
+                if isinstance(event, SessionEnded) and event.covers(mtime):
+                    return event.outcome
             how, marked = self._activity.probe(self._name)
             if how in IN_USE:
                 return None
@@ -206,9 +208,9 @@ class _Follower:
         """The name leads nowhere: deleted by a rule (then it had ended before), or by another program."""
         self._read()
         self.close()
-        latest = [event for event in reversed(self._events()) if event["at"] > self._begun - _LEDGER_SECONDS]
-        last = next((str(event["outcome"]) for event in latest if "outcome" in event), None)
-        why = next((str(event.get("reason")) for event in latest if event["event"] == "deleted"), None)
+        latest = [event for event in reversed(self._events()) if event.at > self._begun - _LEDGER_SECONDS]
+        last = next((event.outcome for event in latest if isinstance(event, SessionEnded)), None)
+        why = next((event.reason for event in latest if isinstance(event, SessionDeleted)), None)
         if why is None:
             self.printer.say("the file was removed; waiting for it to be created again")
             return None
@@ -227,11 +229,10 @@ class _Follower:
         )
         return OK if ended_well(outcome) else FOUND_PROBLEMS
 
-    def _events(self) -> list[dict[str, Any]]:
-        try:
-            return [event for event in read_events(self._directory) if event.get("file") == self._name]
-        except OSError:
-            return []
+    def _events(self) -> list[Event]:
+        with suppress(OSError):
+            self._history += (event for event in self._ledger.read() if file_of(event) == self._name)
+        return self._history
 
 
 def _character_start(fd: int, position: int) -> int:

@@ -11,9 +11,28 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.names import session_id_of
+from streaming_logger._events.ledger import file_of, read_events, session_of
+from streaming_logger._events.model import (
+    ConfigRefused,
+    ConfigReloaded,
+    DiskEmergency,
+    Event,
+    LoopEnded,
+    LoopFound,
+    NoTextFound,
+    OtherEvent,
+    ReloadRefused,
+    SessionArchived,
+    SessionDeleted,
+    SessionEnded,
+    SessionStalled,
+    StallEnded,
+    TextDropped,
+    WorkerRestarted,
+)
 from streaming_logger.cli._archive import list_archive, list_arguments
-from streaming_logger.cli._events import read_events, whole
 from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
 from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
@@ -93,7 +112,7 @@ def _remarks(session: Session) -> Iterator[str]:
     if session.stalled:
         yield "STALLED"
     if session.loop:
-        yield "LOOP"
+        yield f"LOOP +{session.ran_on:,}" if session.ran_on else "LOOP"
     if session.recovered:
         yield f"({size(session.recovered)} recovered)"
 
@@ -161,38 +180,40 @@ def _stats(args: Namespace) -> int:
     return OK
 
 
-def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, Any]:
+def _ledger_totals(events: Iterable[Event], now: float) -> dict[str, Any]:
     since: float | None = None
     counts: Counter[str] = Counter()
+    kinds: Counter[type[Event]] = Counter()
     ended: Counter[str] = Counter()
     written = 0
     deleted: dict[str, dict[str, int]] = {}
     dropped: Counter[str] = Counter()
     for event in events:
         if since is None:
-            since = event["at"]
-        kind = event["event"]
-        counts[kind] += 1
-        if kind == "deleted":
-            of = deleted.setdefault(str(event.get("reason")), {"files": 0, "bytes": 0})
+            since = event.at
+        counts[event.name] += 1
+        if isinstance(event, SessionDeleted):
+            of = deleted.setdefault(event.reason, {"files": 0, "bytes": 0})
             of["files"] += 1
-            of["bytes"] += whole(event.get("bytes"))
-        elif kind == "dropped":
-            dropped[str(event.get("reason"))] += whole(event.get("characters"))
-        elif "outcome" in event:
-            ended[str(event["outcome"])] += 1
-            written += whole(event.get("bytes"))
+            of["bytes"] += event.bytes
+        elif isinstance(event, TextDropped):
+            dropped[event.reason] += event.characters
+        elif isinstance(event, SessionEnded):
+            ended[event.outcome] += 1
+            written += event.bytes
+        kinds[type(event)] += 1
     return {
         "since": since,
         "seconds": None if since is None else now - since,
         "events": dict(counts),
         "ended": dict(ended),
+        "failed": sum(number for ending, number in ended.items() if has_failed(ending)),
         "bytes_of_ended": written,
         "deleted": deleted,
         "dropped_characters": dict(dropped),
-        "emergencies": counts["emergency"],
-        "worker_restarts": counts["worker_restarted"],
-        "reloads_refused": counts["reload_refused"],
+        "emergencies": kinds[DiskEmergency],
+        "worker_restarts": kinds[WorkerRestarted],
+        "reloads_refused": kinds[ReloadRefused],
     }
 
 
@@ -210,6 +231,8 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     ended = ledger["ended"]
     print(f"ledger, the last {duration(ledger['seconds'])}:")
     text = f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes"
+    if ledger["failed"]:
+        text += f", {ledger['failed']:,} failed"
     if ended:
         text += f"  ({', '.join(f'{one_line(key)} {number:,}' for key, number in sorted(ended.items()))})"
     print(wrapped(text, 38))
@@ -232,16 +255,16 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 def _history(args: Namespace) -> int:
     if args.id is None:
-        events: Iterable[dict[str, Any]] = _events(find_target(args.dir, args.config).must_exist())
+        events: Iterable[Event] = _events(find_target(args.dir, args.config).must_exist())
     else:
         target, wanted = find_target_of(args.id, args.dir, args.config)
         events = _of_one(list(_events(target.must_exist())), wanted)
     # Sorted: two processes may append their lines the other way round.
-    shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
+    shown = sorted(deque(events, args.tail or None), key=lambda event: event.at)
     if args.json:
-        print_json_lines(shown)
+        print_json_lines(event.to_line() for event in shown)
     else:
-        rows = [(at(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
+        rows = [(at(event.at), one_line(event.name), _whose(event), _details(event)) for event in shown]
         if rows:
             print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
     if not shown and args.id is not None:
@@ -250,18 +273,18 @@ def _history(args: Namespace) -> int:
     return OK
 
 
-def _events(target: Target) -> Iterable[dict[str, Any]]:
+def _events(target: Target) -> Iterable[Event]:
     try:
         yield from read_events(target.directory)
     except OSError as error:
         raise UsageError(f"the ledger cannot be read: {error}") from error
 
 
-def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    of: dict[str, list[dict[str, Any]]] = {}
+def _of_one(events: list[Event], wanted: str) -> list[Event]:
+    of: dict[str, list[Event]] = {}
     for event in events:
-        session = event.get("session")
-        if isinstance(session, str) and begins(session, (wanted,)):
+        session = session_of(event)
+        if session is not None and begins(session, (wanted,)):
             of.setdefault(session, []).append(event)
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
@@ -274,36 +297,52 @@ def at(seconds: float) -> str:
         return "?"
 
 
-def _details(event: dict[str, Any]) -> str:
+def _details(event: Event) -> str:
     """What a line of the ledger says beside when and whose."""
-    words = []
-    outcome = event.get("outcome")
-    if outcome is not None and outcome != event["event"]:
-        words.append(f"as {outcome}")
-    elif event["event"] == "loop":
-        words.append(f"{event.get('kind')} from character {whole(event.get('offset')):,}: {event.get('sample')}")
-        if event.get("ended"):
-            words.append("found after its end")
-    elif "reason" in event and "outcome" not in event:
-        words.append(f"by {event['reason']}" if event["event"] == "deleted" else str(event["reason"]))
-    if isinstance(event.get("characters"), int):
-        words.append(counted(event["characters"], "character"))
-    if isinstance(event.get("bytes"), int):
-        words.append(f"{size(event['bytes'])} bytes")
-    if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":
-        words.append(f"{duration(event['age'])} old")
-    if "error" in event:
-        words.append(str(event["error"]))
-    if "text" in event:
-        words.append(str(event["text"]))
-    if "pid" in event:
-        words.append(f"pid {event['pid']}")
-    return one_line(", ".join(words))
+    return one_line(", ".join([*_said(event), *([f"pid {event.pid}"] if event.pid else [])]))
 
 
-def _whose(event: dict[str, Any]) -> str:
-    name = str(event.get("file", ""))
-    return one_line(str(event.get("session") or session_id_of(name) or name))
+def _said(event: Event) -> Iterator[str]:
+    match event:
+        case SessionEnded():
+            if event.outcome != event.name:
+                yield f"as {event.outcome}"
+            yield f"{size(event.bytes)} bytes"
+            if event.error:
+                yield event.error
+        case SessionDeleted():
+            yield f"by {event.reason}"
+            yield f"{size(event.bytes)} bytes"
+            if event.age is not None:
+                yield f"{duration(event.age)} old"
+        case LoopFound():
+            yield f"{event.kind} from character {event.offset:,}: {event.sample}"
+            if event.ended:
+                yield "found after its end"
+        case LoopEnded():
+            yield f"{event.kind} of {counted(event.repeated, 'character')}, {event.after:,} after it was found"
+            yield event.reason
+        case TextDropped():
+            yield event.reason
+            yield counted(event.characters, "character")
+        case DiskEmergency():
+            yield event.reason
+            yield f"{size(event.bytes)} bytes"
+        case SessionArchived():
+            yield f"{size(event.bytes)} bytes"
+        case SessionStalled():
+            yield f"no text for {duration(event.seconds)}"
+        case StallEnded():
+            yield f"{event.reason} after {duration(event.seconds)}"
+        case NoTextFound() | ConfigReloaded() | ReloadRefused() | ConfigRefused():
+            yield event.text
+        case OtherEvent():
+            yield from (f"{key} {value}" for key, value in event.more.items() if key not in ("session", "file"))
+
+
+def _whose(event: Event) -> str:
+    name = file_of(event) or ""
+    return one_line(session_of(event) or session_id_of(name) or name)
 
 
 VERBS = (

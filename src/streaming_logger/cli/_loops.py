@@ -51,5 +51,5 @@ class Loops:
             self._directory.close_file(fd)
         detector = LoopDetector()
         detector.feed(text)
-        detector.end()
-        return detector.loop.kind if detector.loop else ""
+        loop = detector.loop or next(iter(detector.end()), None)
+        return loop.kind if loop else ""

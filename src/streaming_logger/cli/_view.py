@@ -6,17 +6,16 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
-from typing import Any, NamedTuple, TypeVar, get_args
+from contextlib import closing
+from typing import NamedTuple, TypeVar, get_args
 
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import ORPHANED, Ending, has_failed
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import LedgerTail
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
+from streaming_logger._events.ledger_index import LedgerIndex
 from streaming_logger._sweep.policy import Policy
 from streaming_logger.cli._activity import ACTIVE, IDLE, PARKED, Activity
-from streaming_logger.cli._events import new_events
 from streaming_logger.cli._loops import Loops
 from streaming_logger.cli._target import Target, UsageError
 from streaming_logger.cli._text import one_line
@@ -25,7 +24,6 @@ __all__ = [
     "IN_USE",
     "ORPHANED",
     "STATES",
-    "Ends",
     "File",
     "Session",
     "begins",
@@ -39,17 +37,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-ORPHANED = "orphaned"
 #: All states that `ls` can show, and what else sessions can be selected by.
 STATES = (
-    *("active", "parked", "orphaned", "unknown"),
-    *(*get_args(Outcome), "released", "disabled"),
+    *("active", "parked", "unknown"),
+    *get_args(Ending),
     *("pinned", "looping", "stalled"),
 )
 #: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
-#: How much earlier than its file's last bytes a completion may be written down: rounding, coarse clocks.
-_GRAIN = 0.1
 #: A server frees a file's lock, then writes the ledger: how long that may take.
 _LEDGER_PAUSES = (0.0, 0.05, 0.1)
 #: So much of a file's end tells how many bytes its characters have.
@@ -80,7 +75,10 @@ class Session(NamedTuple):
     recovered: int
     """Bytes of it that came from crash journals."""
     loop: str
-    """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
+    """The kind of loop that was found in it, while it is active in this turn: periodic, counting, varying, near; or
+    empty."""
+    ran_on: int
+    """The characters that loops went on for after they were found, of those that are over."""
     silence: float | None
     """Of an active session: the seconds since its last write, if they are more than a flush interval."""
     stalled: bool
@@ -99,90 +97,6 @@ class File(NamedTuple):
     name: str
     id: str
     found: Found
-
-
-class End(NamedTuple):
-    """The last completion that the ledger knows of a file that was not deleted since."""
-
-    at: float
-    outcome: str
-    size: int
-    """Bytes of all turns that ended so far."""
-
-
-class Ends:
-    """What the ledger knows of the files that are still there."""
-
-    def __init__(self, directory: Directory, *, managed: bool) -> None:
-        self._ends: dict[str, End] = {}
-        # By file: the kind of the last loop in the turn that goes on, and in any turn.
-        self._loops: dict[str, str] = {}
-        self._looped: dict[str, str] = {}
-        self._recovered: dict[str, int] = {}
-        self.since = 0.0 if managed else float("inf")
-        """Of what ended before it knows nothing; infinite where no ledger is kept."""
-        self._tail = LedgerTail(directory)
-        first = self.refresh()
-        with suppress(OSError):
-            directory.stat(".streaming_logger/ledger.jsonl.1")
-            if first is not None:
-                self.since = first
-
-    def refresh(self) -> float | None:
-        """Reads what the ledger got since; the time of its first line."""
-        first = None
-        with suppress(OSError):
-            for event in new_events(self._tail):
-                if first is None:
-                    first = event["at"]
-                self._take(event)
-        return first
-
-    def of(self, name: str, mtime: float) -> End | None:
-        """How the file's last turn ended; None when something was written since."""
-        end = self._ends.get(name)
-        return end if end is not None and end.at + _GRAIN >= mtime else None
-
-    def loop(self, name: str, *, ended: bool) -> str:
-        """The kind of loop that a server's radar found in a file; while it is written, in this turn."""
-        return (self._looped if ended else self._loops).get(name, "")
-
-    def before(self, name: str) -> End | None:
-        """How the turn before ended."""
-        return self._ends.get(name)
-
-    def recovered(self, name: str) -> int:
-        """Bytes of a file that a crash would have taken, but for the crash journal."""
-        return self._recovered.get(name, 0)
-
-    def _take(self, event: dict[str, Any]) -> None:
-        if event["event"] == "loop":
-            name, kind = file_name_of(str(event.get("session"))), str(event.get("kind"))
-            self._looped[name] = kind
-            if not event.get("ended"):
-                self._loops[name] = kind
-            return
-        file, at = event.get("file"), event["at"]
-        if not isinstance(file, str):
-            return
-        end = self._ends.get(file)
-        if event["event"] == "deleted":
-            if end is not None and end.at <= at:
-                del self._ends[file]
-                self._looped.pop(file, None)
-                self._recovered.pop(file, None)
-            return
-        outcome, count = event.get("outcome"), event.get("bytes")
-        if not isinstance(outcome, str) or not isinstance(count, int):
-            return
-        self._loops.pop(file, None)
-        if event["event"] == "crashed":
-            self._recovered[file] = self._recovered.get(file, 0) + count
-        if end is None:
-            self._ends[file] = End(at, outcome, count)
-        else:
-            last = end if end.at > at else End(at, outcome, 0)
-            self._ends[file] = last._replace(size=end.size + count)
 
 
 def files(directory: Directory) -> Iterator[File]:
@@ -208,7 +122,7 @@ def _file(directory: Directory, name: str) -> Iterator[File]:
 def scan(target: Target) -> list[Session]:
     """All sessions of the directory, the one that was written last at the end."""
     directory = target.directory
-    ends = Ends(directory, managed=target.managed)
+    ends = LedgerIndex(directory, managed=target.managed)
     policy = Policy.of(target.config)
     with directory.opened_readonly(), closing(Activity(directory)) as activity:
         now, loops = time.time(), Loops(directory)
@@ -266,14 +180,14 @@ def printed(id_: str) -> tuple[str, str, str]:
 
 def ended_well(state: str) -> bool:
     """Whether a state says that nothing went wrong with a session."""
-    return state in (*IN_USE, "completed", "released")
+    return state in IN_USE or not has_failed(state)
 
 
 def _session(
     file: File,
     target: Target,
     directory: Directory,
-    ends: Ends,
+    ends: LedgerIndex,
     activity: Activity,
     loops: Loops,
     policy: Policy,
@@ -306,19 +220,20 @@ def _session(
         mtime=mtime,
         recovered=ends.recovered(name),
         loop=ends.loop(name, ended=not in_use) or (loops.of(name, found) if in_use else ""),
+        ran_on=ends.ran_on(name),
         silence=idle if in_use and idle > target.silence_seconds else None,
         stalled=in_use and idle > target.stall_seconds,
     )
 
 
-def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str, bool]:
+def _state(name: str, found: Found, ends: LedgerIndex, activity: Activity) -> tuple[str, bool]:
     """A session's state, and whether its file is kept as one that failed."""
     if activity.listed(found):
         return ACTIVE, False
     mtime = found.mtime
     end = ends.of(name, mtime)
     if end is not None:
-        return end.outcome or "completed", not ended_well(end.outcome)
+        return end.outcome or "completed", has_failed(end.outcome)
     how, marked = activity.probe(name)
     if how != IDLE:
         return how, False
@@ -327,7 +242,7 @@ def _state(name: str, found: Found, ends: Ends, activity: Activity) -> tuple[str
     return (ORPHANED if mtime >= ends.since else "completed"), False
 
 
-def _rate(target: Target, file: File, ends: Ends, now: float) -> float | None:
+def _rate(target: Target, file: File, ends: LedgerIndex, now: float) -> float | None:
     """Characters a second since the file was made, or since its turn before ended; a silence counts."""
     end = ends.before(file.name)
     begun, size = (end.at, file.found.size - end.size) if end else (file.found.born, file.found.size)

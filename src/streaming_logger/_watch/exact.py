@@ -11,22 +11,23 @@ from streaming_logger._watch.units import is_blank, is_padding, letters, words_i
 
 __all__ = ["ExactRepetition"]
 
-#: The end of the text that must occur once more. Shorter is slower: more occur by chance.
+#: Length of the text's end that must occur before. A shorter one is slower: more occur by chance.
 _TAIL = 64
 _MAX_CANDIDATES = 8
-#: The longest period that is looked for in each block; longer ones are in one block of so many.
+#: Periods up to this are searched for in each block, longer ones in every fourth.
 _SHORT = 1024
 _LONG_SEARCH = 4
-#: Of a period, so much more than one copy must repeat: half of it, and no more than this.
+#: Beyond one copy, half of the period must repeat, and at most this.
 _MAX_OVERLAP = 320
-#: What has a longer period is a block. It may differ here and there: in length by this share, in text by that.
+#: A repetition with a longer period is a block: its copies may differ here and there.
 _MAX_LINE = 640
+#: Share by which their lengths may differ, and share of their text.
 _SLACK = 0.02
 _MAX_MISSED = 0.2
-#: A block that differs, or one with more fields than this share, must repeat so many times more.
+#: Blocks that differ, or with a larger share of fields than this, need two more copies.
 _MAX_FIELDS = 0.02
 _MORE_COPIES = 2
-#: A unit that is no data has so many letters, and so many words in a row where it counts, and where numbers vary.
+#: Less than this is data: letters in a unit; words in a row where numbers count, and where they vary at random.
 _MIN_LETTERS = 2
 _COUNTING_WORDS = 2
 _VARYING_WORDS = 3
@@ -54,7 +55,7 @@ class ExactRepetition:
     def judge(self, history: History) -> Loop | None:
         """The loop that the text's end is in, if it is long enough. To be called once for each block.
 
-        While nothing repeats, a period of any length is looked for once in a while, else a short one.
+        Short periods are searched for in each block, long ones now and then.
         """
         text, new = history.text, history.new
         if self._continues(text, new) or self._misses(new):

@@ -17,7 +17,7 @@ Variation = Literal["same", "counting", "ids", "numbers"]
 
 _DIGITS = b"0123456789"
 _SEPARATORS = b".:,_-"
-#: A word with so many digits is an id: hexadecimal, a UUID, `call_8f219e9c`, a date.
+#: A long word with four digits or more is an id: hexadecimal, a UUID, `call_8f219e9c`, a date.
 _ID = re.compile(rb"\b(?=(?:[A-Za-z_-]*[0-9]){4})[\w-]{10,}")
 #: An id; or a time, an address, a number: of these only the digits are taken out.
 _FIELD = re.compile(_ID.pattern + rb"|([0-9]+:[0-9]{2}(?:[:.,][0-9]+)*|[0-9]+(?:\.[0-9]+){2,}|[0-9]+)")
@@ -51,7 +51,7 @@ def without_fields(data: bytes) -> bytes:
 
 
 def raw_length(text: bytes, length: int) -> int:
-    r"""How many characters of a text's end are so many without fields. Estimated if the text is shorter.
+    r"""The length, with fields, of the text's end that has this length without. Estimated if the text is shorter.
 
     >>> raw_length(b"row 10\nrow 20\n", 10), raw_length(b"row 10\nrow 20\n", 100)
     (14, 140)

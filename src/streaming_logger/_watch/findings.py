@@ -33,7 +33,7 @@ class LoopSettings:
     varying: int = 900
     """and their minimum length."""
     quiet: int = 1024
-    """A loop has ended when so many characters were not in it."""
+    """Characters outside a loop after which it has ended."""
 
     def scaled(self, factor: float) -> Self:
         """The same with all lengths and numbers times this."""

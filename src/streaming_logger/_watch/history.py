@@ -59,11 +59,11 @@ class History:
         self.new, self.new_raw = len(bare) if self.is_bare else len(data), len(data)
 
     def lacks_fields(self, length: int) -> bool:
-        """Whether the last characters of `text`, so many, stand in the stream like this."""
+        """Whether the last `length` characters of `text` stand in the stream like this."""
         return not self.is_bare or self.bare.endswith(self.raw[-length:])
 
     def raw_length(self, length: int) -> int:
-        """How many characters of the stream the last characters of `text` are; estimated beyond what `raw` has."""
+        """How many characters of the stream the last `length` of `text` are; estimated beyond what `raw` has."""
         return length if self.lacks_fields(length) else raw_length(self.raw, length)
 
     @property

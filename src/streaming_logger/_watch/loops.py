@@ -27,11 +27,11 @@ _BLOCK = 256
 #: A block ends after a blank, if one is among its last characters: so no number or id is cut in two.
 _LONGEST_WORD = 40
 _SAMPLE = 80
-#: A loop that was found is looked at in one block of so many.
+#: A loop that was found is looked at in every fourth block.
 _LOOK = 4
-#: After a judgement in vain, no near loop is looked for in so many blocks of every second one.
+#: Near loops are looked for in every second block, and not in the block after one that had none.
 _PAUSE = 1
-#: The rest of a stream is examined at its end if it has so many characters.
+#: Minimum length of the rest that is examined at a stream's end.
 _MIN_REST = 16
 
 

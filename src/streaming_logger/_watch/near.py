@@ -13,32 +13,33 @@ from streaming_logger._watch.history import History
 __all__ = ["find_flood", "find_near_loop", "goes_on", "may_be_near_loop"]
 
 _WINDOW = 2048
-#: Recurrence is sampled: so long a piece in each stretch of so many characters.
+#: Recurrence is sampled: a piece of 12 characters in each stretch of 40.
 _PIECE = 12
 _STRIDE = 40
-#: A piece recurs if it occurs so often in the window; this share of the pieces need not.
+#: Occurrences in the window that make a piece recurring; share of the pieces that need not be.
 _TIMES = 5
 _MAX_MISSED = 0.25
 #: A piece of fewer different characters is padding or a ruler, which recurs in ordinary text.
 _MIN_DISTINCT = 5
-#: With numbers in it, a text must recur over so many times the length: tables do over less.
+#: Text with numbers must recur over a longer stretch by this factor: tables recur over shorter ones.
 _TABLE = 2.7
-#: The most bytes a byte at the end of a loop may take, compressed by what stood before; the largest share of new words.
+#: Length of the text's end that is compressed by what stands before it.
 _COMPRESSED = 480
+#: Limits of a loop: compressed bytes for each byte, and share of words that occur once.
 _MAX_NOVELTY = 0.05
 _MAX_NEW_WORDS = 0.1
 _WORD = re.compile(r"\w+")
 
-#: A text of few words has so many in the window, and of them at most this share and number of different ones.
+#: A text of few words: minimum of words, maximum share and number of different ones among them.
 _NAME = re.compile(rb"[A-Za-z]{2,}")
-#: Code and markup have more of these signs.
-_SIGNS = b"<>={}[]\\_;|"
-_MAX_SIGNS = 0.02
 _MIN_WORDS = 120
 _MAX_VOCABULARY = 0.13
 _MAX_KINDS = 60
+#: Code and markup have a larger share of these signs.
+_SIGNS = b"<>={}[]\\_;|"
+_MAX_SIGNS = 0.02
 
-#: A flood has so many different characters in so many.
+#: A flood: at most twelve different characters in a thousand.
 _FLOOD = 1024
 _MAX_CHARACTERS = 12
 
@@ -125,7 +126,7 @@ def _letters_count(text: bytes) -> bool:
 
 
 def _recurs(text: bytes, length: int) -> bool:
-    """Whether pieces all over the last `length` characters occur several times in the whole text."""
+    """Whether pieces throughout the last `length` characters recur in the whole text."""
     end = len(text)
     left = _MAX_MISSED * (length // _STRIDE)
     for stop in range(end, end - length, -_STRIDE):

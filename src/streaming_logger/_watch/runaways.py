@@ -15,7 +15,7 @@ __all__ = ["Follower", "Runaway", "Runaways"]
 
 #: Calls of `on_runaway` that may run at once.
 _MAX_CALLS = 16
-#: `on_runaway` is called again when a loop has become so many times as long as when it was found.
+#: `on_runaway` is called again when a loop has grown by these factors since it was found.
 _AGAIN = (8, 4, 2)
 
 

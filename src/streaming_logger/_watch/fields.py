@@ -18,7 +18,7 @@ Variation = Literal["same", "counting", "ids", "numbers"]
 _DIGITS = b"0123456789"
 _SEPARATORS = b".:,_-"
 #: A long word with four digits or more is an id: hexadecimal, a UUID, `call_8f219e9c`, a date.
-_ID = re.compile(rb"\b(?=(?:[A-Za-z_-]*[0-9]){4})[\w-]{10,}")
+_ID = re.compile(rb"\b(?=(?:[A-Za-z_-]{0,16}[0-9]){4})[\w-]{10,}")
 #: An id; or a time, an address, a number: of these only the digits are taken out.
 _FIELD = re.compile(_ID.pattern + rb"|([0-9]+:[0-9]{2}(?:[:.,][0-9]+)*|[0-9]+(?:\.[0-9]+){2,}|[0-9]+)")
 #: A stretch of text with fewer digits has no id.

@@ -31,6 +31,8 @@ _SAMPLE = 80
 _LOOK = 4
 #: Near loops are looked for in every second block, and not in the block after one that had none.
 _PAUSE = 1
+#: Rows with numbers often look like loops, which takes long to refute.
+_PAUSE_FOR_DATA = 3
 #: Minimum length of the rest that is examined at a stream's end.
 _MIN_REST = 16
 
@@ -143,7 +145,7 @@ class LoopDetector:
             return None
         if self._exact.is_followed or self._blocks % 2 or not may_be_near_loop(history.text, history.new):
             return None
-        self._pause = _PAUSE
+        self._pause = _PAUSE if history.lacks_fields(_BLOCK) else _PAUSE_FOR_DATA
         return find_near_loop(history, self._settings)
 
     def _look(self, block: str) -> None:

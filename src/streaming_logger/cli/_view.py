@@ -7,9 +7,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar
 
-from streaming_logger._base.outcomes import ORPHANED, Ending, has_failed
+from streaming_logger._base.outcomes import MEANINGS, ORPHANED, has_failed
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
 from streaming_logger._disk.statx import Found, lstat
@@ -38,12 +38,16 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: All states that `ls` can show, and what else sessions can be selected by.
-STATES = (
-    *("active", "parked", "unknown"),
-    *get_args(Ending),
-    *("pinned", "looping", "stalled"),
-)
+#: All states that `ls` can show, and what else sessions can be selected by, each with its meaning.
+STATES = {
+    ACTIVE: "a process holds the file's lock; never deleted, however long it is idle",
+    PARKED: "active, with its file closed to save descriptors",
+    "unknown": "the file cannot be read",
+    **MEANINGS,
+    "pinned": "no sweep of any process deletes it until `unpin`",
+    "looping": "active, and the radar found a loop in this turn",
+    "stalled": "active, without text for longer than the limit",
+}
 #: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
 #: A server frees a file's lock, then writes the ledger: how long that may take.

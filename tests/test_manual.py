@@ -6,10 +6,12 @@ import ast
 import logging
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from manual import GENERATED, PAGES, README, ROOT, pages, table_of, with_tables
+from streaming_logger._base.outcomes import MEANINGS, Ending
 from streaming_logger._disk.cut import SESSION_CAP
 from streaming_logger._events.messages import MESSAGES
 from streaming_logger._events.model import LogText, TextDropped, event_classes
@@ -49,7 +51,9 @@ def test_each_kind_of_data_is_on_one_page(name: str) -> None:
     """Its table has a place on one page, and its rows are on no other."""
     marker = f"<!-- {name}:begin -->"
     assert len([topic for topic, text in pages().items() if marker in text]) == 1
-    by_hand = [re.sub(r"<!-- (\S+):begin -->.*?<!-- \1:end -->", "", text, flags=re.DOTALL) for text in pages().values()]
+    by_hand = [
+        re.sub(r"<!-- (\S+):begin -->.*?<!-- \1:end -->", "", text, flags=re.DOTALL) for text in pages().values()
+    ]
     first_cells = {line.split(" | ")[0] for text in by_hand for line in text.splitlines()}
     assert {row.split(" | ")[0] for row in table_of(name).splitlines()[2:]} & first_cells == set()
 
@@ -86,6 +90,11 @@ def test_layers_that_internals_names_exist() -> None:
     folders = {path.parent.name for path in (ROOT / "src" / "streaming_logger").glob("*/__init__.py")}
     assert named
     assert named - folders == set()
+
+
+def test_every_ending_has_a_meaning() -> None:
+    """The table of outcomes leaves none out."""
+    assert set(MEANINGS) == set(get_args(Ending))
 
 
 #: What logs a record, and the place of the text among its arguments.

@@ -15,7 +15,7 @@ Ending = Literal[
 ]
 
 #: For the manual.
-MEANINGS: Final[dict[Ending, str]] = {
+MEANINGS: Final[dict[str, str]] = {
     "completed": "the stream came to its end",
     "error": "an exception, or an error that the stream itself reported",
     "cancelled": "the source of the stream was cancelled",

@@ -39,13 +39,13 @@ def about(topic: str) -> str:
 def rendered(text: str, width: int) -> str:
     r"""A page for a terminal that is `width` characters wide.
 
-    >>> print(rendered("# Disk\n\nSee [files](files.md).\n\n| line | advice |\n|---|---|\n| `a` | do b |\n", 40), end="")
+    >>> print(rendered("# Disk\n\nSee [files](files.md).\n\n| a | b |\n|---|---|\n| `c` | do d |\n", 40), end="")
     DISK
     <BLANKLINE>
     See files (help files).
     <BLANKLINE>
-    `a`
-        do b
+    `c`
+        do d
     """
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     blocks = (block for part in _parts(text) for block in part)
@@ -70,7 +70,7 @@ def _kind(line: str) -> str:
 def _lines(blocks: Iterator[tuple[str, list[str]]], width: int) -> Iterator[str]:
     for kind, lines in blocks:
         if kind == "code":
-            yield from ("", *(_INDENT + line for line in lines), "")
+            yield from ("", *((_INDENT + line).rstrip() for line in lines), "")
         elif kind == "heading":
             yield from (_inline(line.lstrip("# ")).upper() for line in lines)
         elif kind == "table":

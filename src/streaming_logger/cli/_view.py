@@ -39,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 
 #: All states that `ls` can show, and what else sessions can be selected by, each with its meaning.
-STATES = {
+STATES: dict[str, str] = {
     ACTIVE: "a process holds the file's lock; never deleted, however long it is idle",
     PARKED: "active, with its file closed to save descriptors",
     "unknown": "the file cannot be read",

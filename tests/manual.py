@@ -19,8 +19,8 @@ from streaming_logger._config.schema import describe
 from streaming_logger._events.event import Event
 from streaming_logger._events.messages import MESSAGES
 from streaming_logger._events.model import event_classes
+from streaming_logger._view.sessions import STATES
 from streaming_logger.cli._main import VERBS
-from streaming_logger.cli._view import STATES
 from streaming_logger.integrations._metrics import METRICS
 
 __all__ = ["GENERATED", "PAGES", "README", "ROOT", "pages", "table_of", "with_tables"]

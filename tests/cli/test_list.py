@@ -13,10 +13,10 @@ from tools import Server, age, listed, run, wait_until
 
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._disk.directory import Directory
-from streaming_logger.cli import _view
-from streaming_logger.cli._activity import Activity
-from streaming_logger.cli._target import find_target
-from streaming_logger.cli._view import Session
+from streaming_logger._view import sessions as view
+from streaming_logger._view.activity import Activity
+from streaming_logger._view.sessions import Session
+from streaming_logger._view.target import find_target
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_session_that_ends_while_the_command_looks_is_not_orphaned(
             server.complete_session("sess_1")
             return Activity(of)
 
-        monkeypatch.setattr(_view, "Activity", probing_after_its_end)
-        assert [session.state for session in _view.scan(find_target(str(directory), None))] == ["completed"]
+        monkeypatch.setattr(view, "Activity", probing_after_its_end)
+        assert [session.state for session in view.scan(find_target(str(directory), None))] == ["completed"]
 
 
 def test_ls_tells_orphaned_after_a_crash(directory: Path) -> None:

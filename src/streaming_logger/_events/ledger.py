@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streaming_logger._base.clock import Clock
@@ -20,7 +20,7 @@ from streaming_logger._disk.names import file_name_of
 from streaming_logger._events.model import Event, OtherEvent, from_line
 from streaming_logger._events.observers import Observer
 
-__all__ = ["Ledger", "LedgerReader", "file_of", "read_events", "session_of"]
+__all__ = ["Ledger", "LedgerReader", "events_in", "events_of", "file_of", "read_events", "session_of"]
 
 _MAX_WAITING = 10_000
 _encode = json.JSONEncoder().encode  # json.dumps would make an encoder for each line
@@ -99,6 +99,19 @@ class LedgerReader:
 def read_events(directory: Directory) -> Iterator[Event]:
     """All events that the ledger has, oldest first. Raises `OSError`."""
     return LedgerReader(directory).read()
+
+
+def events_in(lines: Iterable[object]) -> list[Event]:
+    """The events on lines that were copied from a ledger, each as the value of its JSON."""
+    return [event for line in lines if (event := from_line(line)) is not None]
+
+
+def events_of(directory: Directory, name: str) -> list[Event]:
+    """Those of one session, by the name of its file; none where the ledger cannot be read."""
+    try:
+        return [event for event in read_events(directory) if file_of(event) == name]
+    except OSError:
+        return []
 
 
 def session_of(event: Event) -> str | None:

@@ -57,7 +57,17 @@ class Cap:
         self._counters.dropped(SESSION_CAP, cut.characters)
         first = session.id not in self._capped
         self._capped.add(session.id)
-        self._events.emit(TextDropped(session=session.id, characters=cut.characters, reason=SESSION_CAP), log=first)
+        self._events.emit(
+            TextDropped(
+                session=session.id,
+                characters=cut.characters,
+                reason=SESSION_CAP,
+                begin=cut.start,
+                end=cut.end,
+                marker=cut.marker,
+            ),
+            log=first,
+        )
         return cut
 
     def failed(self, session: Session, error: Exception) -> None:

@@ -144,6 +144,7 @@ class Completions:
         if session.dropped_chars:
             self._drain.report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
+        begin, end = self._place(session)
         try:
             self._drain.finish(session)
             self._close(session, completion, age)
@@ -162,12 +163,28 @@ class Completions:
                 file=name,
                 outcome=completion.outcome,
                 bytes=size,
+                begin=begin,
+                end=end,
                 reason=completion.cause,
                 age=round(age, 3),
                 error=completion.error,
             )
         )
         return True
+
+    def _place(self, session: Session) -> tuple[int | None, int | None]:
+        """(begin, end) of the turn in its file, in bytes; None where that is not known.
+
+        A turn from which the middle was cut has written more than it has there: it begins behind the one before.
+        """
+        if not session.written:
+            return None, None
+        try:
+            file = session.file
+            end = self._store.directory.stat(session.name).st_size if file is None else self._store.size(file)
+        except OSError:
+            return None, None
+        return max(0, end - session.written), end
 
     def _close(self, session: Session, completion: Completion, idle: float) -> None:
         """Closes the file, or deletes it where that is the rule."""

@@ -23,15 +23,15 @@ from streaming_logger._disk.process_files import is_temporary
 from streaming_logger._disk.recovery import waiting_journals
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.rules import Rules
+from streaming_logger._view.activity import PARKED, UNKNOWN
+from streaming_logger._view.sessions import IN_USE, ORPHANED, Session, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli import _system
-from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._findings import Finding, recently, refused_configurations
 from streaming_logger.cli._keep import recover
-from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import counted, duration, one_line, size, wrapped
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
-from streaming_logger.cli._view import IN_USE, ORPHANED, Session, scan
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines, target_of
 
 __all__ = ["VERBS"]
 
@@ -45,7 +45,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     if args.recover:
         recover(target)
     # First: looking at the sessions removes what dead owners left.

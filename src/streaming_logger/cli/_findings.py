@@ -18,8 +18,8 @@ from streaming_logger._events.model import (
     TextDropped,
     WorkerRestarted,
 )
+from streaming_logger._view.target import Target
 from streaming_logger.cli import _system
-from streaming_logger.cli._target import Target
 from streaming_logger.cli._text import duration
 
 __all__ = ["RECENT_SECONDS", "Finding", "recently", "refused_configurations"]

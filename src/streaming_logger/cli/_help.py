@@ -7,10 +7,10 @@ import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 
+from streaming_logger._base.escape import one_line
 from streaming_logger._config.rules import did_you_mean
+from streaming_logger._view.resolve import UsageError
 from streaming_logger.cli import _manual
-from streaming_logger.cli._target import UsageError
-from streaming_logger.cli._text import one_line
 from streaming_logger.cli._verb import OK, Verb, print_json
 
 __all__ = ["VERBS"]

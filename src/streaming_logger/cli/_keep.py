@@ -18,11 +18,22 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.files import Swept
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger.cli._due import collected, dry_run
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
+from streaming_logger._view.due import collected, dry_run
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.sessions import find, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli._text import Column, counted, duration, one_line, print_table, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
-from streaming_logger.cli._view import find, scan
+from streaming_logger.cli._verb import (
+    FOUND_PROBLEMS,
+    OK,
+    Verb,
+    id_argument,
+    no_such_session,
+    note,
+    print_json,
+    target_and_id,
+    target_of,
+)
 
 __all__ = ["VERBS", "opened", "recover"]
 
@@ -35,7 +46,7 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 
 
 def _sweep(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     if target.fault and target.is_assumed:
         raise target.fault  # nothing is deleted by rules that nobody has set
     if not target.managed:  # and a sweeper that opened an empty one would make it ours
@@ -158,11 +169,10 @@ def _unpin(args: Namespace) -> int:
 
 
 def _set_pin(args: Namespace, change: Callable[[int], int], summary: str) -> int:
-    target, wanted = find_target_of(args.id, args.dir, args.config)
-    session = find(scan(target.must_exist()), wanted)
+    target, wanted = target_and_id(args)
+    session = find(scan(target), wanted)
     if session is None:
-        note(f"there is no session {one_line(args.id)} in {target.path}")
-        return FOUND_PROBLEMS
+        return no_such_session(target, args.id)
     try:
         _change_mode(target.directory, session.file, change)
     except OSError as error:

@@ -8,7 +8,6 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from streaming_logger._base.outcomes import has_failed
@@ -31,9 +30,11 @@ from streaming_logger._events.model import (
     TextDropped,
     WorkerRestarted,
 )
+from streaming_logger._view.resolve import UsageError, begins, resolve
+from streaming_logger._view.sessions import STATES, Session, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli._archive import list_archive, list_arguments
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
-from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
+from streaming_logger.cli._text import Column, age, counted, duration, moment, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -44,8 +45,10 @@ from streaming_logger.cli._verb import (
     print_json,
     print_json_lines,
     refuse_unknown,
+    target_and_id,
+    target_and_prefixes,
+    target_of,
 )
-from streaming_logger.cli._view import STATES, Session, begins, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
@@ -72,7 +75,9 @@ _ORDERS: dict[str, Callable[[Session], Any]] = {
 
 
 def _ls_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="*", metavar="ID", help="only sessions whose id begins so")
+    parser.add_argument(
+        "prefix", nargs="*", metavar="ID", help="only sessions whose id begins so; or a directory, or paths in one"
+    )
     parser.add_argument("--state", action="append", help=f"only this state: {', '.join(STATES)}")
     parser.add_argument(
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
@@ -85,10 +90,10 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 def _ls(args: Namespace) -> int:
     if args.archive is not None:
         return list_archive(args)
-    target = find_target(args.dir, args.config).must_exist()
+    target, prefixes = target_and_prefixes(args)
     sessions = scan(target)
-    if args.prefix:
-        sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
+    if prefixes:
+        sessions = [session for session in sessions if begins(session.id, prefixes)]
     if args.state:
         wanted = {*args.state}
         refuse_unknown("state", wanted, {*STATES, *(session.state for session in sessions)})
@@ -152,7 +157,7 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 
 def _stats(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     sessions = scan(target)
     now = time.time()
     states: dict[str, dict[str, int]] = {}
@@ -271,18 +276,19 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 def _history(args: Namespace) -> int:
     if args.id is None:
-        events: Iterable[Event] = _events(find_target(args.dir, args.config).must_exist())
+        events: Iterable[Event] = _events(target_of(args))
     else:
-        target, wanted = find_target_of(args.id, args.dir, args.config)
-        events = _of_one(list(_events(target.must_exist())), wanted)
+        target, wanted = target_and_id(args)
+        events = _of_one(list(_events(target)), wanted)
     # Sorted: two processes may append their lines the other way round.
     shown = sorted(deque(events, args.tail or None), key=lambda event: event.at)
     if args.json:
         print_json_lines(event.to_line() for event in shown)
     else:
-        rows = [(at(event.at), one_line(event.name), _whose(event), _details(event)) for event in shown]
+        rows = [(moment(event.at), one_line(event.name), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
+            session = Column("SESSION", spare=args.id is not None)  # of one session all have the same
+            print_table((Column("WHEN"), Column("EVENT"), session, Column("DETAILS", prose=True)), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS
@@ -305,14 +311,6 @@ def _of_one(events: list[Event], wanted: str) -> list[Event]:
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
 
-def at(seconds: float) -> str:
-    """A moment, in local time."""
-    try:
-        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return "?"
-
-
 def _details(event: Event) -> str:
     """What a line of the ledger says beside when and whose."""
     return one_line(", ".join([*_said(event), *([f"pid {event.pid}"] if event.pid else [])]))
@@ -323,7 +321,7 @@ def _said(event: Event) -> Iterator[str]:
         case SessionEnded():
             if event.outcome != event.name:
                 yield f"as {event.outcome}"
-            yield f"{size(event.bytes)} bytes"
+            yield f"{size(event.bytes)} bytes{_place(event)}"
             if event.error:
                 yield event.error
         case SessionDeleted():
@@ -356,6 +354,11 @@ def _said(event: Event) -> Iterator[str]:
 def _whose(event: Event) -> str:
     name = file_of(event) or ""
     return one_line(session_of(event) or session_id_of(name) or name)
+
+
+def _place(event: SessionEnded) -> str:
+    """Where in its file a turn stands, for `show` of the file, and for programs that cut it out."""
+    return "" if event.begin is None or event.end is None else f" from {event.begin:,} to {event.end:,}"
 
 
 VERBS = (

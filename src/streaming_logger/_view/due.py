@@ -11,7 +11,7 @@ from streaming_logger._sweep.files import Swept
 from streaming_logger._sweep.rules import Facts, Verdict
 from streaming_logger._sweep.sweep_pass import Slice
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger.cli._target import Target
+from streaming_logger._view.target import Target
 
 __all__ = ["Verdicts", "collected", "dry_run"]
 

@@ -27,7 +27,7 @@ from streaming_logger._events.event_log import EventLog
 from streaming_logger._events.ledger import read_events
 from streaming_logger._events.model import ConfigReloaded
 from streaming_logger._runtime.worker import Task, Worker
-from streaming_logger._watch.radar import _MAX_CALLS
+from streaming_logger._watch.runaways import _MAX_CALLS
 from streaming_logger.testing import ManualClock, ManualLogger
 
 Make = Callable[..., ManualLogger]

@@ -128,7 +128,10 @@ MESSAGES = (
         "The file grows beyond `max_session_mb`. Its text is still written.",
     ),
     Message(
-        ("%s loops since character %d: %d characters repeated, %r",),
+        (
+            "%s loops since character %d: %d characters repeated, %r",
+            "%s looped for %d characters, %d of them after it was found",
+        ),
         "runaways",
         "Read the session with `streaming-logger show`; let the server stop it with `on_runaway`.",
     ),

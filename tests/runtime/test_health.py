@@ -421,12 +421,12 @@ def test_callbacks_that_hang_are_a_reason_until_one_returns(manual: Make, clock:
     release = threading.Event()
     for number in range(_MAX_CALLS + 1):
         runaway = Runaway(session_id=f"s{number}", kind="periodic", offset=0, repeated=1, sample="x", period=1)
-        logger._engine.radar._call(lambda runaway: release.wait(20), runaway)
+        logger._engine.radar._runaways._start(lambda runaway: release.wait(20), runaway)
     clock.advance(HOUR)
     assert "on_runaway hangs" in reasons(logger)
     release.set()
     wait_until(lambda: logger.health().status == "ok")
-    wait_until(lambda: not logger._engine.radar._calls)
+    wait_until(lambda: not logger._engine.radar._runaways._calls)
 
 
 # -- what the command tells --------------------------------------------------------------

@@ -161,10 +161,14 @@ class Config:
         "completed: files are synced to the medium at completion (fdatasync)", "none", "completed"
     )
     crash_journal: bool | Literal["auto"] = rules.auto(
-        False,
-        "true: text not yet in its file outlives the process, in /dev/shm; auto: where that is; at the next start",
+        "auto",
+        "auto: text not yet in its file outlives the process, where memory for it is; true: and a warning where not; "
+        "at the next start",
     )
-    crash_journal_mb: float = rules.number(16, 1, 100_000, "its size in memory; takes effect at the next start")
+    crash_journal_mb: float = rules.number(16, 1, 100_000, "memory it may take; takes effect at the next start")
+    crash_journal_directory: str = rules.text(  # noqa: S108
+        "/dev/shm", "storage in memory for it; takes effect at the next start"
+    )
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     adopt: bool = rules.switch(False, "true: sweep *.log files in a directory that this library did not create")
 

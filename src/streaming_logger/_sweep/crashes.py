@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.names import SUFFIX
-from streaming_logger._disk.recovery import CRASHED, Recovered, recover
+from streaming_logger._wal.recovery import CRASHED, Recovered, recover
 
 __all__ = ["Crashes"]
 
@@ -61,8 +62,9 @@ class Crashes:
         events.observers.batch()
 
     def _recovered(self) -> Iterator[Recovered]:
+        config = self._context.settings.config
         try:
-            yield from recover(self._context.store, self._failed)
+            yield from recover(self._context.store, Path(config.crash_journal_directory), self._failed)
         except Exception as error:  # noqa: BLE001 - a constructor, a sweep and the command go on without
             self._failed("crash journals", reason_of(error))
 

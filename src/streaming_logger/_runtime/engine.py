@@ -217,7 +217,7 @@ class Engine:
 
         answered = self._run_on_worker(job)
         if not answered and not self.worker.is_current:
-            seconds, characters = self.context.timeouts.wait, self._peek().size
+            seconds, characters = self.context.timeouts.wait, self._peek().characters
             self._give_up(characters)
             self.events.log(
                 logging.ERROR, "the disk did not respond within %g s: %d characters given up", seconds, characters

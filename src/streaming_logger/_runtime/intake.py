@@ -33,7 +33,7 @@ class Intake:
         self._counters = counters
         self._now = now
         self._serials = count(1)
-        self._is_timed = log.fields == 3  # noqa: PLR2004 - key, text and time
+        self._is_timed = log.fields == 3
         self._is_closed = False
         self.known: set[str] = set()
 
@@ -82,6 +82,7 @@ class Intake:
         for start in starts:
             kind = Kind.PART if start != starts[-1] else Kind.LAST_PART
             if not self._add(part_record(kind, serial, key, text[start : start + _PART], time)):
+                self._log.add(part_record(Kind.PART, serial, key, b"", time), force=True)  # forget the others
                 return False
         return True
 

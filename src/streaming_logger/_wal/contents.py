@@ -80,6 +80,11 @@ class Turn:
         return b"".join(self.pieces)
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the time of a piece is known."""
+        return any(time >= 0 for time in self.times)
+
+    @property
     def length(self) -> int:
         """Bytes of the text."""
         return self.lengths[-1] if self.lengths else 0
@@ -135,17 +140,17 @@ class _Reader:
         if kind is Kind.BEGIN:
             self.active(key)
         elif kind is Kind.END:
-            turn = self._active.pop(key, None)
-            if turn is not None:
-                turn.end = end_in(text)
-                self._ended[turn.end.number] = turn
+            ended = self._active.pop(key, None)
+            if ended is not None:
+                ended.end = end_in(text)
+                self._ended[ended.end.number] = ended
         elif kind is Kind.ENDED:
-            end = end_in(text)
-            if end.number not in self._ended:
-                turn = self._ended[end.number] = Turn(key, end)
-                self.turns.append(turn)
+            self._meet_ended(key, end_in(text))
         elif kind in (Kind.PART, Kind.LAST_PART):
             serial, key = serial_and_key(key)
+            if not text:
+                self._parts.pop(serial, None)
+                return
             self._parts.setdefault(serial, []).append(text)
             if kind is Kind.LAST_PART:
                 self.active(key).add(b"".join(self._parts.pop(serial)), place, time)
@@ -153,6 +158,11 @@ class _Reader:
             self.active(key).add(LOST, place)
         else:
             self._follow(kind, key, text, place)
+
+    def _meet_ended(self, key: bytes, end: End) -> None:
+        if end.number not in self._ended:
+            turn = self._ended[end.number] = Turn(key, end)
+            self.turns.append(turn)
 
     def _follow(self, kind: Kind, key: bytes, text: bytes, place: int) -> None:
         """What the worker noted."""
@@ -173,8 +183,8 @@ class _Reader:
             for name in ids_in(text):
                 self.active(name)
         elif kind in (Kind.AGAIN, Kind.LOST):
-            number, key = serial_and_key(key)
-            self._of(number, key).replace(text if kind is Kind.AGAIN else LOST, place)
+            turn_number, key = serial_and_key(key)
+            self._of(turn_number, key).replace(text if kind is Kind.AGAIN else LOST, place)
 
 
 def turns_in(segments: Iterable[bytes]) -> list[Turn]:
@@ -188,15 +198,14 @@ def turns_in(segments: Iterable[bytes]) -> list[Turn]:
     (b'one two', 0, None)
     """
     reader = _Reader()
-    found = [(start, content) for content in segments if (start := start_in(content)) is not None]
-    for (start, fields), content in sorted(found):
-        data, values = whole_part(content[HEADER_SIZE:], fields)
+    found = [(*known, content) for content in segments if (known := start_in(content)) is not None]
+    for start, fields, content in sorted(found):
+        values = whole_part(content[HEADER_SIZE:], fields)[1]
         place = start + HEADER_SIZE
-        del data
         for at in range(0, len(values), fields):
             record = values[at : at + fields]
             place += sum(map(_size, record))
-            time = float(record[2]) if fields == 3 else _NO_TIME  # noqa: PLR2004 - key, text and time
+            time = float(record[2]) if fields == 3 else _NO_TIME
             reader.take(record[0], record[1], place, time)
     return reader.turns
 

@@ -54,7 +54,7 @@ class DeadLog:
         self._fd = fd
         header = _read(fd, 0, HEADER_SIZE)
         self.about: dict[str, Any] = {}
-        if header[:STATE_AT].strip(b"\0") and len(header.strip(b"\0")) > 16:  # noqa: PLR2004 - its maker's test
+        if header[:STATE_AT].strip(b"\0") and len(header.strip(b"\0")) > 16:
             self.about = about_of(header)
         self.is_whole = header[STATE_AT:] in (WHOLE, b"")
         """Whether no record had to wait outside of it."""
@@ -117,9 +117,7 @@ class DeadLog:
         os.unlink(self.path)
 
 
-def dead_logs(
-    place: Path, directory: Directory, refused: Callable[[str, str], None]
-) -> Generator[DeadLog, None, None]:
+def dead_logs(place: Path, directory: Directory, refused: Callable[[str, str], None]) -> Generator[DeadLog, None, None]:
     """The logs of this user's dead processes that are this directory's, or orphaned; each is closed when the next one
     is taken.
 

@@ -166,9 +166,10 @@ class Log:
 
     def news(self, place: int) -> tuple[int, list[bytes]]:
         """The next records from a place on, as many as fit a slice: (the place behind them, their fields)."""
-        for segment in self.segments[:]:
-            if segment.end <= place:
-                continue
+        while True:
+            segment = next((each for each in self.segments[:] if each.end > place), None)
+            if segment is None:
+                return place, []
             is_last = segment is self.segments[-1]
             if not is_last:
                 segment.seal()  # whoever moved on may have been interrupted before
@@ -176,7 +177,7 @@ class Log:
             size, found = segment.read(offset, self.fields)
             if found or is_last:
                 return segment.start + offset + size, found
-        return place, []
+            place = segment.end
 
     def begin(self) -> None:
         """Makes storage and first segment, at the first write. Any thread; harmless twice."""

@@ -27,7 +27,7 @@ class Notes:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._time = 0.0 if log.fields == 3 else None  # noqa: PLR2004 - a log with times
+        self._time = 0.0 if log.fields == 3 else None
 
     @property
     def is_kept(self) -> bool:

@@ -192,7 +192,7 @@ def claims_in(text: bytes) -> list[Claim]:
     claims = []
     for field in filter(None, text.split(_NEXT)):
         key, *numbers = field.split(b" ")
-        if len(numbers) != 6 or not all(number.isdigit() and len(number) <= 20 for number in numbers):  # noqa: PLR2004
+        if len(numbers) != 6 or not all(number.isdigit() and len(number) <= 20 for number in numbers):
             raise ValueError(f"{field[:80]!r} is not a claim")
         claims.append(Claim(key.replace(b"\xc0\xa0", b" "), *map(int, numbers)))
     return claims

@@ -112,7 +112,7 @@ class _Replay:
         """
         store, resume, text = self._store, self._log.resume(number), turn.text
         written = min(turn.written, len(text))
-        if written == len(text) and turn.attempt is None:
+        if written == len(text) and turn.attempt is None and (not turn.is_timed or not self._is_there(turn)):
             return self._mark(turn)
         if resume is not None and not written <= resume.written <= len(text):
             raise LogError("the note of an earlier recovery is damaged")
@@ -156,6 +156,13 @@ class _Replay:
             return completed(lines + joined, size)
 
         self._store.rewrite_timing(turn.file_name, change)
+
+    def _is_there(self, turn: Turn) -> bool:
+        try:
+            self._store.directory.stat(turn.file_name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _mark(self, turn: Turn) -> int | None:
         """All its text is in the file: how it ended is noted with it."""

@@ -211,7 +211,7 @@ def is_memory(place: Path) -> bool:
         real = os.path.realpath(place)
     except OSError:
         return False
-    types = {words[1]: words[2] for words in map(str.split, mounts) if len(words) > 2}  # noqa: PLR2004
+    types = {words[1]: words[2] for words in map(str.split, mounts) if len(words) > 2}
     while real not in types and real != os.path.dirname(real):
         real = os.path.dirname(real)
     return types.get(real) in _MEMORY_TYPES and os.access(place, os.W_OK | os.X_OK)

@@ -10,9 +10,9 @@ from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
 from streaming_logger._disk.store import BusyError
-from streaming_logger._write.session import Mark, Session
 from streaming_logger._write.extension import Extension
 from streaming_logger._write.open_files import OpenFiles
+from streaming_logger._write.session import Mark, Session
 
 __all__ = ["Cap"]
 

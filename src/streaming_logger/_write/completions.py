@@ -124,9 +124,8 @@ class Completions:
         session = completion.session
         if session is None or session.is_over:
             return True  # a place in the queue
-        if session and not self._writer.drain(session):
-            if self._sessions.is_worth_keeping(session):
-                return False  # it is tried at each flush
+        if session and not self._writer.drain(session) and self._sessions.is_worth_keeping(session):
+            return False  # it is tried at each flush
         session.is_over = True
         if session.dropped_chars:
             self._writer.report_drops(session, FULL)

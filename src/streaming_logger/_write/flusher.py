@@ -91,11 +91,23 @@ class Flusher:
         self._note_holes()
         if self._is_pressed and (self._made_progress or self._clock.monotonic() - self.ended_at > _RETRY_SECONDS):
             yield from self.flush(spread=0.0)
+            yield from self._make_room()
+
+    def _make_room(self) -> Generator[float, None, None]:
+        """As long as records wait that found no room in the log: writes what it holds, and moves them into it."""
+        while self._log.is_short:
+            place = self.sessions.applied
+            self._log.keep_ready()
+            for _ in self.sessions.apply():
+                yield 0.0
+            if self.sessions.applied == place:
+                return
+            yield from self.flush(spread=0.0)
 
     @property
     def _is_pressed(self) -> bool:
         """Whether text comes faster than the flush interval drains it."""
-        if len(self._log.segments) > 2 or self._log.is_short:  # noqa: PLR2004 - one active, one that was filled
+        if len(self._log.segments) > 2 or self._log.is_short:
             return True
         return self.sessions.used > self._settings.buffer_bytes // 4
 
@@ -144,6 +156,8 @@ class Flusher:
         """Carries out the ends that the log has: writes the rest, closes the files, forgets the sessions."""
         self._log.keep_ready()
         self.sessions.apply_all()
+        for _ in self._make_room():
+            pass
         self._finish_ended()
 
     def _finish_ended(self) -> None:
@@ -153,8 +167,6 @@ class Flusher:
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
         self.complete_ended()
-        while self._log.is_short and self._log.keep_ready():
-            self.complete_ended()
         for session in list(self.sessions.live.values()):
             self._end_from_within(session, "released")
         self.complete_ended()
@@ -216,7 +228,8 @@ class Flusher:
     def _end_from_within(self, session: Session, cause: str) -> None:
         """Completes a session that its caller has not: idle for too long, logging was disabled, or the end."""
         self.sessions.end(session.key, cause, cause)
-        self.complete_ended()
+        self.sessions.apply_all()
+        self._finish_ended()
 
     def _report(self, **more: int) -> None:
         """Adds up, and writes the ledger, once in a while, not once a session."""

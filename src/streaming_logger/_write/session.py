@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from streaming_logger._base.sync import OneShotEvent
-from streaming_logger._wal.record import End, name_of
+from streaming_logger._wal.record import End, id_of, name_of
 
 if TYPE_CHECKING:
     from streaming_logger._disk.store import OpenFile
@@ -46,14 +46,14 @@ class Session:
         "written",
     )
 
-    def __init__(self, session_id: str, key: bytes, begun: float, safe: int) -> None:
-        self.id = session_id
+    def __init__(self, key: bytes, begun: float, safe: int, *, timed: bool = False) -> None:
+        self.id = id_of(key)
         self.key = key
         """What stands for it in the log."""
         self.fresh: list[bytes] = []
         self.blocks: list[Block | int] = []
-        self._times: array[float] | None = None
-        self._sizes: array[int] = _NO_SIZES
+        self._times: array[float] | None = array("d") if timed else None
+        self._sizes: array[int] = array("L") if timed else _NO_SIZES
         self.begun = begun
         """Monotonic time."""
         self.last_write = begun
@@ -100,8 +100,7 @@ class Session:
         if self.blocks and isinstance(self.blocks[-1], int):
             self.blocks[-1] += characters  # one gap, however long the disk is dead
         else:
-            if self._times is not None:
-                self._mark(_NO_TIME, 0)
+            self._mark(_NO_TIME, 0)
             self.blocks.append(characters)
         self.dropped_chars += characters
 
@@ -154,10 +153,15 @@ class Session:
         blocks = [marker(block) if isinstance(block, int) else block for block in self.blocks[:]]
         return [bytes(piece).decode("utf-8", "replace") for piece in (*blocks, *self.fresh[:])]
 
+    @property
+    def characters(self) -> int:
+        """Characters of unwritten text, gaps left out."""
+        blocks = [block for block in self.blocks[:] if not isinstance(block, int)]
+        return sum(len(bytes(block).decode("utf-8", "replace")) for block in (*blocks, b"".join(self.fresh[:])))
+
     def abandon_text(self) -> int:
         """Gives up all unwritten text; how many characters that is."""
-        lost = sum(len(bytes(block).decode("utf-8", "replace")) for block in self.blocks if not isinstance(block, int))
-        lost += len(b"".join(self.fresh).decode("utf-8", "replace"))
+        lost = self.characters
         self.fresh.clear()
         self.blocks.clear()
         return lost
@@ -165,10 +169,9 @@ class Session:
     # -- times -----------------------------------------------------------------------
 
     def _mark(self, time: float, size: int) -> None:
-        if self._times is None:
-            self._times, self._sizes = array("d"), array("L")
-        self._sizes.append(size)
-        self._times.append(time)
+        if self._times is not None:
+            self._sizes.append(size)
+            self._times.append(time)
 
     def _gap_mark(self) -> int:
         """Where the first gap stands that has no size yet."""

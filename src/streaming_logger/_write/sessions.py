@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 from streaming_logger._base.stats import FULL, Counters
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._wal.log import Log
-from streaming_logger._wal.record import SPECIAL, End, Kind, end_in, end_record, id_of, kind_of, serial_and_key, whole_part
+from streaming_logger._wal.record import (
+    SPECIAL,
+    End,
+    Kind,
+    end_in,
+    end_record,
+    id_of,
+    kind_of,
+    serial_and_key,
+    whole_part,
+)
 from streaming_logger._write.session import Completion, Session, marker
 
 __all__ = ["Peek", "Sessions"]
@@ -37,6 +47,8 @@ class Peek(NamedTuple):
     """The unwritten text of each active session, in pieces."""
     size: int
     """Bytes of unwritten text, of ended sessions, too."""
+    characters: int
+    """The same in characters; 0 without text."""
     chunks: int
     """Of all time."""
 
@@ -82,7 +94,7 @@ class Sessions:
         """Applies all that is in the log, in slices. Whatever interrupts it, the next call goes on where it was."""
         fields = self._log.fields
         while True:
-            if self._pairs is None:
+            if (pairs := self._pairs) is None:
                 place, found = self._log.news(self.applied)
                 texts = found[1::fields]
                 size, number = sum(map(len, texts)), len(texts)
@@ -97,7 +109,7 @@ class Sessions:
                     return
             self._version += 1
             try:
-                self._take(self._pairs)
+                self._take(pairs)
             finally:
                 self._version += 1
             self._pairs = None
@@ -115,7 +127,7 @@ class Sessions:
             pairs = self._within_limit(pairs)
         while True:
             try:
-                if self._log.fields == 2:  # noqa: PLR2004 - key and text
+                if self._log.fields == 2:
                     for record in pairs:
                         adds[record[0]](record[1])
                 else:
@@ -151,12 +163,22 @@ class Sessions:
                 self._reported[key] = self._reported.get(key, 0) + lost
                 self._session(key).gap(lost)
         else:
-            serial, key = serial_and_key(key)
-            self._parts.setdefault(serial, []).append(text)
-            self.used += len(text)
-            if kind is Kind.LAST_PART:
-                self._chunks += 1
-                self._add(key, b"".join(self._parts.pop(serial)), time)
+            self._take_part(kind, key, text, time)
+
+    def _take_part(self, kind: Kind, key: bytes, text: bytes, time: bytes) -> None:
+        serial, key = serial_and_key(key)
+        if not text:  # the others found no room
+            self.used -= sum(map(len, self._parts.pop(serial, ())))
+            return
+        self._parts.setdefault(serial, []).append(text)
+        self.used += len(text)
+        if kind is Kind.LAST_PART:
+            self._chunks += 1
+            whole = b"".join(self._parts.pop(serial))
+            if self.used <= self._limit():
+                self._add(key, whole, time)
+            else:
+                self._leave_out(key, whole)
 
     def _add(self, key: bytes, text: bytes, time: bytes) -> None:
         session = self._session(key)
@@ -165,25 +187,25 @@ class Sessions:
         else:
             session.fresh.append(text)
 
-    def end(
-        self, key: bytes, outcome: str, cause: str, *, done: OneShotEvent | None = None, error: str = ""
-    ) -> None:
+    def end(self, key: bytes, outcome: str, cause: str, *, done: OneShotEvent | None = None, error: str = "") -> None:
         """Puts the end of a turn into the log: any thread."""
         end = End(outcome, cause, next(self._numbers), error)
         if done is not None:
             self.waiters[end.number] = done
-        record = end_record(key, end, 0.0 if self._log.fields == 3 else None)  # noqa: PLR2004 - a log with times
+        record = end_record(key, end, 0.0 if self._log.fields == 3 else None)
         try:
             self._log.append(record)
         except ValueError:
             self._log.add(record, force=True)
 
     def _session(self, key: bytes) -> Session:
-        return self.live.get(key) or self._begin(key, self._now())
+        session = self.live.get(key)
+        return self._begin(key, self._now()) if session is None else session
 
     def _begin(self, key: bytes, begun: float) -> Session:
-        session = Session(id_of(key), key, begun, self._begun_at)
-        self._adds[key] = session.fresh.append if self._log.fields == 2 else session.add_timed  # noqa: PLR2004
+        timed = self._log.fields == 3
+        session = Session(key, begun, self._begun_at, timed=timed)
+        self._adds[key] = session.add_timed if timed else session.fresh.append
         self.live[key] = session
         return session
 
@@ -208,10 +230,13 @@ class Sessions:
             if self.used <= most or key.startswith(SPECIAL):
                 yield record
                 continue
-            self.used -= len(text)
-            session = self._session(key)
-            self.holes.add(session)
-            self._counters.dropped(FULL, session.drop(text))
+            self._leave_out(key, text)
+
+    def _leave_out(self, key: bytes, text: bytes) -> None:
+        self.used -= len(text)
+        session = self._session(key)
+        self.holes.add(session)
+        self._counters.dropped(FULL, session.drop(text))
 
     # -- text leaves -------------------------------------------------------------------
 
@@ -259,14 +284,11 @@ class Sessions:
     def _peek(self, unfinished: Callable[[], Iterable[Session]], *, with_text: bool) -> Peek:
         live = self.live.copy()
         text = {key: session.text() if with_text else [] for key, session in live.items()}
-        others = [completion.session for completion in self.ended.copy() if completion.session is not None]
-        gaps = [
-            block
-            for session in {*live.values(), *others, *unfinished()}
-            for block in session.blocks[:]
-            if isinstance(block, int)
-        ]
+        ended = [completion.session for completion in self.ended.copy() if completion.session is not None]
+        sessions = {*live.values(), *ended, *unfinished()}
+        gaps = [block for session in sessions for block in session.blocks[:] if isinstance(block, int)]
         size, chunks = self.used + sum(len(marker(gap)) for gap in gaps), self._chunks
+        characters = sum(session.characters for session in sessions) if with_text else 0
         parts = {serial: b"".join(pieces) for serial, pieces in self._parts.copy().items()}
         fields, place = self._log.fields, self.applied
         while True:
@@ -275,20 +297,21 @@ class Sessions:
                 found = whole_part(b"".join(self._log.waiting()), fields)[1]
                 place = -1
             for key, piece in zip(found[::fields], found[1::fields], strict=True):
-                kind, key = kind_of(key) if key.startswith(SPECIAL) else (None, key)  # noqa: PLW2901
+                kind, key = kind_of(key) if key.startswith(SPECIAL) else (None, key)
                 if kind is None:
                     size, chunks = size + len(piece), chunks + 1
                     text.setdefault(key, []).append(piece.decode("utf-8", "replace"))
+                    characters += len(text[key][-1])
                 elif kind is Kind.BEGIN:
                     text.setdefault(key, [])
                 elif kind is Kind.END:
                     text.pop(key, None)
                 elif kind in (Kind.PART, Kind.LAST_PART):
-                    serial, key = serial_and_key(key)  # noqa: PLW2901
-                    size += len(piece)
+                    serial, key = serial_and_key(key)
+                    size += len(piece) if piece else -len(parts.pop(serial, b""))
                     parts[serial] = parts.get(serial, b"") + piece
                     if kind is Kind.LAST_PART:
                         chunks += 1
                         text.setdefault(key, []).append(parts.pop(serial).decode("utf-8", "replace"))
             if place < 0:
-                return Peek({id_of(key): pieces for key, pieces in text.items()}, size, chunks)
+                return Peek({id_of(key): pieces for key, pieces in text.items()}, size, characters, chunks)

@@ -64,6 +64,14 @@ class Writer:
         for session in sessions:
             if session and session.id not in held_back and self._acquire(session):
                 self._offer(session, todo)
+        parked = [session for session, _, _ in todo if session.file is None]  # to open the files of later ones
+        todo = [offer for offer in todo if offer[0].file is not None] if parked else todo
+        self._append(todo)
+        for session in parked:
+            self.write([session])
+
+    def _append(self, todo: list[_Offer]) -> None:
+        """Appends what is offered, again as long as the disk takes a part of it."""
         while todo:
             self._claim(todo)
             taken = self._store.append_all([(session.file, blocks) for session, blocks, _ in todo])

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.directory import PRIVATE
-from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
 from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.private import subdirectory_hint
 from streaming_logger._disk.process_files import is_temporary
-from streaming_logger._wal.recovery import waiting_logs
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.policy import Policy, least_free_bytes
+from streaming_logger._wal.recovery import waiting_logs
+from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks

@@ -176,9 +176,8 @@ class _Reader:
             self._claimed.clear()
         elif kind is Kind.CLOSED:
             for number in ids_in(text):
-                turn = self._ended.get(int(number))
-                if turn is not None:
-                    turn.is_over = True
+                if (over := self._ended.get(int(number))) is not None:
+                    over.is_over = True
         elif kind is Kind.LIVE:
             for name in ids_in(text):
                 self.active(name)

@@ -181,7 +181,7 @@ class Log:
 
     def begin(self) -> None:
         """Makes storage and first segment, at the first write. Any thread; harmless twice."""
-        if self.segments or self._is_waiting:
+        if self.segments:
             return
         is_locked = self._lock.acquire(timeout=_LOCK_SECONDS)
         try:
@@ -207,6 +207,8 @@ class Log:
         """Sees to it that callers find a segment to move on to, and moves what waits into one; whether none waits."""
         if self._reserve is None and not self._has_reserve and self.segments:
             self._reserve, self._has_reserve = self.storage.make(_RESERVE_SIZE), True
+        if self._is_waiting:
+            self.begin()
         if not self._spares and self.segments:
             if self._rotated_by_writer:
                 self._size *= 2
@@ -332,6 +334,9 @@ class Log:
                 offset += found[0]
         if used:
             self._start = used[-1].end
+        while self._waiting:
+            left.append(self._waiting.popleft())
+        self._waiting_bytes, self._is_waiting = 0, False
         spares, self._spares = self._spares, []
         reserve, self._reserve, self._has_reserve = self._reserve, None, False
         return [*used, *spares, *([reserve] if reserve is not None else [])], left

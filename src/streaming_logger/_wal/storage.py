@@ -29,7 +29,7 @@ __all__ = ["DEFAULT_STORAGE", "FLAGS", "OWN", "SET_NAME", "SharedStorage", "Stor
 
 DEFAULT_STORAGE = Path("/dev/shm")  # noqa: S108 - names are random, openers refuse links and other owners
 _MEMORY_TYPES = {"tmpfs", "ramfs"}
-_PREFIX = "streaming_logger."
+_PREFIX = "streaming_logger-"
 SET_NAME = re.compile(re.escape(_PREFIX) + PROCESS_NAME)
 FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 #: Logs of one process never take more than this share of what is free.

@@ -28,6 +28,8 @@ _EXAMINED = 1024
 _SPREAD = 0.5
 #: While text comes the log is applied so often.
 _APPLY_SECONDS = 0.2
+#: So many segments are filled with text within a flush interval: one that is filled, and one that was.
+_SEGMENTS = 2
 #: A flush for lack of room that wrote nothing is tried again after so long.
 _RETRY_SECONDS = 1.0
 #: Active sessions in one note.
@@ -58,6 +60,7 @@ class Flusher:
         self.unfinished = self._completions.unfinished
         self._is_quiet = False
         self._made_progress = True
+        self._tried_at = float("-inf")
         self._busy_attempts = 0  # flushes in a row that met a busy file
         self.ended_at = float("-inf")
         """Monotonic time at which the last flush ended."""
@@ -85,21 +88,39 @@ class Flusher:
         """Applies the log, in slices. What is too much for it is flushed at once."""
         before = self.sessions.applied
         self._log.keep_ready()
-        for _ in self.sessions.apply():
-            yield 0.0
+        yield from self._apply()
         self._is_quiet = self.sessions.applied == before
         self._note_holes()
-        if self._is_pressed and (self._made_progress or self._clock.monotonic() - self.ended_at > _RETRY_SECONDS):
+        if self._is_pressed and self._may_retry:
             yield from self.flush(spread=0.0)
             yield from self._make_room()
+
+    def _apply(self) -> Generator[float, None, None]:
+        """Applies the log. Before memory is full, what is in it goes to the disk."""
+        for _ in self.sessions.apply():
+            if self.sessions.used > self._settings.buffer_bytes // 4 and self._may_retry:
+                before = self.writer.total
+                sessions = [session for session in self.sessions.live.values() if session]
+                yield from self._write(sessions, 0.0)
+                self._finish_ended()
+                self._tried(before)
+            yield 0.0
+
+    @property
+    def _may_retry(self) -> bool:
+        """Whether a flush for lack of room makes sense: not right after one that wrote nothing."""
+        return self._made_progress or self._clock.monotonic() - self._tried_at > _RETRY_SECONDS
+
+    def _tried(self, written_before: int) -> None:
+        self._made_progress = self.writer.total > written_before
+        self._tried_at = self._clock.monotonic()
 
     def _make_room(self) -> Generator[float, None, None]:
         """As long as records wait that found no room in the log: writes what it holds, and moves them into it."""
         while self._log.is_short:
             place = self.sessions.applied
             self._log.keep_ready()
-            for _ in self.sessions.apply():
-                yield 0.0
+            yield from self._apply()
             if self.sessions.applied == place:
                 return
             yield from self.flush(spread=0.0)
@@ -107,9 +128,7 @@ class Flusher:
     @property
     def _is_pressed(self) -> bool:
         """Whether text comes faster than the flush interval drains it."""
-        if len(self._log.segments) > 2 or self._log.is_short:
-            return True
-        return self.sessions.used > self._settings.buffer_bytes // 4
+        return len(self._log.segments) > _SEGMENTS or self._log.is_short
 
     def flush(self, spread: float = _SPREAD) -> Generator[float, None, None]:
         """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle for too long.
@@ -120,8 +139,7 @@ class Flusher:
         busy_before, self.writer.met_busy = self._busy_attempts, False
         self.files.check_directory()
         self._log.keep_ready()
-        for _ in self.sessions.apply():
-            yield 0.0
+        yield from self._apply()
         boundary = self.sessions.applied
         sessions = list(self.sessions.live.values())
         self._finish_ended()
@@ -144,7 +162,7 @@ class Flusher:
         self._checkpoint(boundary)
         self._busy_attempts = busy_before + 1 if self.writer.met_busy else 0
         self._report(flushes=1)
-        self._made_progress = self.writer.total > written_before
+        self._tried(written_before)
         self.ended_at = self._clock.monotonic()
 
     def flush_all(self) -> None:
@@ -155,7 +173,8 @@ class Flusher:
     def complete_ended(self) -> None:
         """Carries out the ends that the log has: writes the rest, closes the files, forgets the sessions."""
         self._log.keep_ready()
-        self.sessions.apply_all()
+        for _ in self._apply():
+            pass
         for _ in self._make_room():
             pass
         self._finish_ended()

@@ -19,7 +19,8 @@ from programs import OPEN, run
 from conftest import logs
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._disk import journal_file
-from streaming_logger._disk.journal_file import STORAGE, is_available
+from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
+from streaming_logger._wal.storage import is_available
 from streaming_logger._disk.timing import parse
 from streaming_logger.testing import ManualLogger
 

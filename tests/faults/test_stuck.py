@@ -24,7 +24,7 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk import ledger as ledger_module
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_file import is_available
+from streaming_logger._wal.storage import is_available
 from streaming_logger._disk.ledger import Ledger
 from streaming_logger._disk.owner import Owners
 from streaming_logger.testing import ManualClock, ManualLogger

@@ -25,6 +25,7 @@ from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._wal.log import Log, Storage
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import key_of
+from streaming_logger._wal.recovery import waiting_logs
 from streaming_logger._wal.storage import SharedStorage, StorageError
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
@@ -109,7 +110,8 @@ class Engine:
         else:
             self._warn()
             write_copy(config, self.directory)
-            self.sweeper.crashes.recover_all()
+            if waiting_logs(Path(config.crash_journal_directory), self.directory)[0]:
+                self.worker.submit(self.sweeper.crashes.recover_all)  # before anything else is written
 
     def begin_session(self, session_id: str, waited: float = 0.0) -> bool:
         """A session without text yet: how it ends is known, even if its first chunk never comes.

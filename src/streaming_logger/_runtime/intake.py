@@ -80,9 +80,9 @@ class Intake:
         serial = next(self._serials)
         starts = range(0, len(text), _PART)
         for start in starts:
-            kind = Kind.PART if start != starts[-1] else Kind.LAST_PART
-            if not self._add(part_record(kind, serial, key, text[start : start + _PART], time)):
-                self._log.add(part_record(Kind.PART, serial, key, b"", time), force=True)  # forget the others
+            part = text[start : start + _PART]
+            if not self._add(part_record(serial, key, part, time, is_last=start == starts[-1])):
+                self._log.add(part_record(serial, key, b"", time, is_last=False), force=True)  # forget the others
                 return False
         return True
 

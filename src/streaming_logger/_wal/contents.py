@@ -6,15 +6,18 @@ Used after a crash, and to show what a live process has not written yet.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streaming_logger._wal.record import (
     SPECIAL,
+    About,
     Claim,
     End,
     Kind,
+    about_in,
     claims_in,
     end_in,
     id_of,
@@ -51,6 +54,10 @@ class Turn:
     """One turn of a session, as far as the log knows it."""
 
     key: bytes
+    begun_at: int
+    """The place in the log of its first record."""
+    is_known: bool = False
+    """Whether there was such a turn: the log may hold no more than the end of one, or of none."""
     end: End | None = None
     """None: it was active."""
     is_over: bool = False
@@ -97,11 +104,15 @@ class Turn:
         self.lengths.append(self.length + len(piece))
 
     def replace(self, text: bytes, place: int) -> None:
-        """All that is unwritten is this."""
+        """All that was unwritten at a place in the log is this."""
+        known = bisect_right(self.places, place)
+        later = [*zip(self.pieces[known:], self.places[known:], self.times[known:], strict=True)]
         for each in (self.pieces, self.times, self.places, self.lengths):
             each.clear()
         self.written, self.attempt = 0, None
         self.add(text, place)
+        for each_later in later:
+            self.add(*each_later)
 
     def claim(self, claim: Claim) -> int:
         """An append of its text was tried; up to where it is written if that is done."""
@@ -115,60 +126,83 @@ class Turn:
 class _Reader:
     def __init__(self) -> None:
         self.turns: list[Turn] = []
+        self._of_session: defaultdict[bytes, list[Turn]] = defaultdict(list)
         self._active: dict[bytes, Turn] = {}
         self._ended: dict[int, Turn] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._claimed: list[tuple[Turn, int]] = []
 
-    def active(self, key: bytes) -> Turn:
-        """The turn that is active at this place of the log."""
-        turn = self._active.get(key)
-        if turn is None:
-            turn = self._active[key] = Turn(key)
-            self.turns.append(turn)
+    def _begin(self, key: bytes, place: int) -> Turn:
+        turn = Turn(key, place)
+        self.turns.append(turn)
+        self._of_session[key].append(turn)
         return turn
 
-    def _of(self, number: int, key: bytes) -> Turn:
-        return self._ended.get(number) or self.active(key)
+    def _at_end(self, key: bytes, place: int) -> Turn:
+        """The turn that is active here."""
+        turn = self._active.get(key)
+        if turn is None:
+            turn = self._active[key] = self._begin(key, place)
+        turn.is_known = True
+        return turn
+
+    def _about(self, about: About) -> Turn:
+        """The turn that a note is about. A turn may have ended since the place of which the note speaks."""
+        if about.turn in self._ended:
+            return self._ended[about.turn]
+        for turn in reversed(self._of_session[about.key]):
+            if turn.begun_at <= about.place:
+                turn.is_known = True
+                return turn
+        turns = self._of_session[about.key]
+        if turns and not turns[0].is_known:
+            turns[0].is_known = True
+            return turns[0]
+        return self._at_end(about.key, about.place)
 
     def take(self, key: bytes, text: bytes, place: int, time: float) -> None:
         """One record, which ends at this place. Raises `ValueError` for what cannot have been noted."""
         if not key.startswith(SPECIAL):
-            self.active(key).add(text, place, time)
+            self._at_end(key, place).add(text, place, time)
             return
         kind, key = kind_of(key)
         if kind is Kind.BEGIN:
-            self.active(key)
+            self._at_end(key, place)
         elif kind is Kind.END:
-            ended = self._active.pop(key, None)
-            if ended is not None:
-                ended.end = end_in(text)
-                self._ended[ended.end.number] = ended
-        elif kind is Kind.ENDED:
-            self._meet_ended(key, end_in(text))
+            ended = self._active.pop(key, None) or self._begin(key, place)
+            ended.end = end_in(text)
+            self._ended[ended.end.number] = ended
         elif kind in (Kind.PART, Kind.LAST_PART):
-            serial, key = serial_and_key(key)
-            if not text:
-                self._parts.pop(serial, None)
-                return
-            self._parts.setdefault(serial, []).append(text)
-            if kind is Kind.LAST_PART:
-                self.active(key).add(b"".join(self._parts.pop(serial)), place, time)
+            self._take_part(kind, key, text, place, time)
         elif kind is Kind.DROPPED:
-            self.active(key).add(LOST, place)
+            self._at_end(key, place).add(LOST, place)
+        elif kind in (Kind.AGAIN, Kind.LOST, Kind.ENDED):
+            self._take_note(kind, about_in(key), text)
         else:
-            self._follow(kind, key, text, place)
+            self._follow(kind, key, text)
 
-    def _meet_ended(self, key: bytes, end: End) -> None:
-        if end.number not in self._ended:
-            turn = self._ended[end.number] = Turn(key, end)
-            self.turns.append(turn)
+    def _take_part(self, kind: Kind, field: bytes, text: bytes, place: int, time: float) -> None:
+        serial, key = serial_and_key(field)
+        if not text:
+            self._parts.pop(serial, None)
+            return
+        self._parts.setdefault(serial, []).append(text)
+        if kind is Kind.LAST_PART:
+            self._at_end(key, place).add(b"".join(self._parts.pop(serial)), place, time)
 
-    def _follow(self, kind: Kind, key: bytes, text: bytes, place: int) -> None:
-        """What the worker noted."""
+    def _take_note(self, kind: Kind, about: About, text: bytes) -> None:
+        """What the log was about to forget."""
+        if kind is not Kind.ENDED:
+            self._about(about).replace(text if kind is Kind.AGAIN else LOST, about.place)
+        elif about.turn not in self._ended:
+            turn = self._ended[about.turn] = self._begin(about.key, about.place)
+            turn.end, turn.is_known = end_in(text), True
+
+    def _follow(self, kind: Kind, key: bytes, text: bytes) -> None:
+        """What the worker noted of many turns."""
         if kind is Kind.CLAIMS:
             for claim in claims_in(text):
-                turn = self._of(claim.turn, claim.key)
+                turn = self._about(About(claim.key, claim.turn, claim.place))
                 self._claimed.append((turn, turn.claim(claim)))
         elif kind is Kind.DONE:
             for turn, written in self._claimed:
@@ -178,12 +212,9 @@ class _Reader:
             for number in ids_in(text):
                 if (over := self._ended.get(int(number))) is not None:
                     over.is_over = True
-        elif kind is Kind.LIVE:
+        else:
             for name in ids_in(text):
-                self.active(name)
-        elif kind in (Kind.AGAIN, Kind.LOST):
-            turn_number, key = serial_and_key(key)
-            self._of(turn_number, key).replace(text if kind is Kind.AGAIN else LOST, place)
+                self._about(About(name, 0, int(key)))
 
 
 def turns_in(segments: Iterable[bytes]) -> list[Turn]:
@@ -206,7 +237,7 @@ def turns_in(segments: Iterable[bytes]) -> list[Turn]:
             place += sum(map(_size, record))
             time = float(record[2]) if fields == 3 else _NO_TIME
             reader.take(record[0], record[1], place, time)
-    return reader.turns
+    return [turn for turn in reader.turns if turn.is_known]
 
 
 def _size(value: bytes) -> int:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from streaming_logger._wal.log import Log
 from streaming_logger._wal.record import (
+    About,
     Claim,
     End,
     Kind,
     claims_record,
-    end_record,
+    end_text,
     ids_record,
-    part_record,
+    note_record,
     special_record,
 )
 
@@ -46,24 +47,22 @@ class Notes:
         """The ends with these numbers are carried out."""
         self._note(ids_record(Kind.CLOSED, [b"%d" % number for number in numbers], self._time))
 
-    def live(self, keys: Iterable[bytes]) -> None:
-        """These sessions are active."""
-        self._note(ids_record(Kind.LIVE, keys, self._time))
+    def live(self, keys: Iterable[bytes], place: int) -> None:
+        """These sessions are active at this place of the log."""
+        self._note(ids_record(Kind.LIVE, keys, self._time, b"%d" % place))
 
-    def lost(self, key: bytes, turn: int) -> None:
+    def lost(self, about: About) -> None:
         """The unwritten text of a turn is not in the log any more."""
-        self._note(part_record(Kind.LOST, turn, key, b"", self._time))
+        self._note(note_record(Kind.LOST, about, b"", self._time))
 
-    def again(self, key: bytes, end: End | None, text: bytes) -> None:
+    def again(self, about: About, end: End | None, text: bytes) -> None:
         """What is left of a turn, before the log forgets it."""
-        turn = 0
         if end is not None:
-            turn = end.number
-            self._note(end_record(key, end, self._time, kind=Kind.ENDED))
+            self._note(note_record(Kind.ENDED, about, end_text(end), self._time))
         if len(text) <= _AGAIN_BYTES:
-            self._note(part_record(Kind.AGAIN, turn, key, text, self._time))
+            self._note(note_record(Kind.AGAIN, about, text, self._time))
         else:
-            self.lost(key, turn)
+            self.lost(about)
 
     def _note(self, record: bytes) -> None:
         if not self.is_kept:

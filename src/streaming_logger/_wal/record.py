@@ -17,21 +17,25 @@ __all__ = [
     "BLANK",
     "NUL",
     "SPECIAL",
+    "About",
     "Claim",
     "End",
     "Kind",
+    "about_in",
     "chunk_record",
     "claims_in",
     "claims_record",
     "encode",
     "end_in",
     "end_record",
+    "end_text",
     "id_of",
     "ids_in",
     "ids_record",
     "key_of",
     "kind_of",
     "name_of",
+    "note_record",
     "part_record",
     "serial_and_key",
     "special_record",
@@ -117,8 +121,9 @@ def special_record(kind: Kind, key: bytes, text: bytes, time: float | None) -> b
     return b"%b%b%b\0%b\0" % (SPECIAL, kind.value, key, text.replace(NUL, _ESCAPED_NUL)) + _time_field(time)
 
 
-def part_record(kind: Kind, serial: int, key: bytes, text: bytes, time: float | None) -> bytes:
-    """A part of a long chunk with this serial number, or what the worker notes of a turn whose end has it."""
+def part_record(serial: int, key: bytes, text: bytes, time: float | None, *, is_last: bool) -> bytes:
+    """A part of a long chunk with this serial number. One without text: the others found no room."""
+    kind = Kind.LAST_PART if is_last else Kind.PART
     return special_record(kind, b"%d%b%b" % (serial, _NEXT, key), text, time)
 
 
@@ -126,6 +131,26 @@ def serial_and_key(field: bytes) -> tuple[int, bytes]:
     """The serial number and the session's key of a part. Raises `ValueError` for damage."""
     serial, _, key = field.partition(_NEXT)
     return int(serial), key
+
+
+class About(NamedTuple):
+    """Which turn a note of the worker's is about: of this session, the one that was active at a place in the log, or
+    the one whose end has this number."""
+
+    key: bytes
+    turn: int
+    place: int
+
+
+def note_record(kind: Kind, about: About, text: bytes, time: float | None) -> bytes:
+    """A note about one turn, as of a place in the log: what came behind it the worker had not applied."""
+    return special_record(kind, b"%d%b%d%b%b" % (about.turn, _NEXT, about.place, _NEXT, about.key), text, time)
+
+
+def about_in(field: bytes) -> About:
+    """What `note_record` is about. Raises `ValueError` for damage."""
+    turn, place, key = field.split(_NEXT, 2)
+    return About(key, int(turn), int(place))
 
 
 class End(NamedTuple):
@@ -137,14 +162,18 @@ class End(NamedTuple):
     error: str
 
 
-def end_record(key: bytes, end: End, time: float | None, kind: Kind = Kind.END) -> bytes:
+def end_record(key: bytes, end: End, time: float | None) -> bytes:
     """The end of a turn."""
-    fields = (encode(end.outcome), encode(end.cause), b"%d" % end.number, encode(end.error))
-    return special_record(kind, key, _NEXT.join(fields), time)
+    return special_record(Kind.END, key, end_text(end), time)
+
+
+def end_text(end: End) -> bytes:
+    """An end, as a field."""
+    return _NEXT.join((encode(end.outcome), encode(end.cause), b"%d" % end.number, encode(end.error)))
 
 
 def end_in(text: bytes) -> End:
-    """What `end_record` noted. Raises `ValueError` for damage."""
+    """What `end_text` made. Raises `ValueError` for damage."""
     outcome, cause, number, error = text.split(_NEXT)
     return End(outcome.decode(), cause.decode(), int(number), error.decode())
 
@@ -198,9 +227,9 @@ def claims_in(text: bytes) -> list[Claim]:
     return claims
 
 
-def ids_record(kind: Kind, keys: Iterable[bytes], time: float | None) -> bytes:
+def ids_record(kind: Kind, keys: Iterable[bytes], time: float | None, key: bytes = b"") -> bytes:
     """A record of `kind` that lists sessions, or numbers."""
-    return b"%b%b\0%b\0" % (SPECIAL, kind.value, _NEXT.join(keys)) + _time_field(time)
+    return b"%b%b%b\0%b\0" % (SPECIAL, kind.value, key, _NEXT.join(keys)) + _time_field(time)
 
 
 def ids_in(text: bytes) -> list[bytes]:

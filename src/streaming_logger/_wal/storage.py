@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DEFAULT_STORAGE", "FLAGS", "OWN", "SET_NAME", "SharedStorage", "StorageError", "is_memory"]
+__all__ = ["DEFAULT_STORAGE", "FLAGS", "OWN", "SET_NAME", "SharedStorage", "StorageError", "is_available"]
 
 DEFAULT_STORAGE = Path("/dev/shm")  # noqa: S108 - names are random, openers refuse links and other owners
 _MEMORY_TYPES = {"tmpfs", "ramfs"}
@@ -54,8 +54,8 @@ class SharedStorage:
 
     def __init__(self, place: Path, directory: Directory, limit: int) -> None:
         """For the sessions of `directory`, `limit` bytes of segments at most. Raises `StorageError`; leaves nothing."""
-        if fcntl is None or not hasattr(os, "posix_fallocate"):
-            raise StorageError("this system has no storage in memory")
+        if not is_available(place):
+            raise StorageError(f"{place} is no storage in memory that this process may write to")
         self._place = place
         self._limit = limit
         self._sizes: dict[str, int] = {}
@@ -204,7 +204,12 @@ class SharedStorage:
         return own + size <= (found.f_bavail * found.f_frsize + own) // _SHARE
 
 
-def is_memory(place: Path) -> bool:
+def is_available(place: Path = DEFAULT_STORAGE) -> bool:
+    """Whether a log can be there."""
+    return fcntl is not None and hasattr(os, "posix_fallocate") and _is_memory(place)
+
+
+def _is_memory(place: Path) -> bool:
     """Whether a directory is storage in memory in which this process may make files."""
     try:
         mounts = Path("/proc/self/mounts").read_text(errors="replace").splitlines()

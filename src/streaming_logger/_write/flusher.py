@@ -11,6 +11,7 @@ from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._wal.log import Log
 from streaming_logger._wal.notes import Notes
+from streaming_logger._wal.record import About
 from streaming_logger._write.completions import FIRST_RETRY_SECONDS, Completions
 from streaming_logger._write.session import Session
 from streaming_logger._write.sessions import Sessions
@@ -216,11 +217,11 @@ class Flusher:
             for session in [*others, *self.sessions.live.values()]:
                 if session.safe < boundary and (session or session.completion is not None):
                     end = None if session.completion is None else session.completion.end
-                    self._notes.again(session.key, end, b"".join(self._frozen(session)))
+                    self._notes.again(self._about(session), end, b"".join(self._frozen(session)))
                     session.safe = self.sessions.applied
             keys = list(self.sessions.live)
             for start in range(0, len(keys), _NOTED):
-                self._notes.live(keys[start : start + _NOTED])
+                self._notes.live(keys[start : start + _NOTED], self.sessions.applied)
             log.release(boundary)
         log.tend()
 
@@ -232,7 +233,11 @@ class Flusher:
         """Of text that was dropped here the log must not bring back a part."""
         while self.sessions.holes:
             session = self.sessions.holes.pop()
-            self._notes.lost(session.key, 0 if session.completion is None else session.completion.end.number)
+            self._notes.lost(self._about(session))
+
+    def _about(self, session: Session) -> About:
+        turn = 0 if session.completion is None else session.completion.end.number
+        return About(session.key, turn, self.sessions.applied)
 
     def _end_idle(self, sessions: list[Session]) -> None:
         """Completes the sessions that are idle for too long; all of them, when logging was disabled."""

@@ -98,7 +98,7 @@ class Sessions:
                 place, found = self._log.news(self.applied)
                 texts = found[1::fields]
                 size, number = sum(map(len, texts)), len(texts)
-                pairs = zip(*(found[field::fields] for field in range(fields)), strict=True) if found else None
+                pairs = zip(*(found[field::fields] for field in range(fields))) if found else None  # noqa: B905 - costs time
                 # No call in between: the slice is taken up wholly or not at all.
                 self._version += 1
                 self._pairs, self._begun_at, self.applied = pairs, self.applied, place
@@ -121,23 +121,23 @@ class Sessions:
             pass
 
     def _take(self, pairs: _Pairs) -> None:
-        record: tuple[Any, ...] = ()
         adds = self._adds
         if self.used > self._limit() - self._limit() // 8:
             pairs = self._within_limit(pairs)
+        key = text = time = b""
         while True:
             try:
-                if self._log.fields == 2:
-                    for record in pairs:
-                        adds[record[0]](record[1])
+                if self._log.fields == 3:
+                    for key, text, time in pairs:
+                        adds[key](text, float(time))
                 else:
-                    for record in pairs:
-                        adds[record[0]](record[1], float(record[2]))
+                    for key, text in pairs:
+                        adds[key](text)
                 return
             except KeyError:
-                self._meet(*record)
+                self._meet(key, text, time)
             except MemoryError:
-                self._pairs = chain((record,), pairs)
+                self._pairs = chain(((key, text, time) if time else (key, text),), pairs)
                 raise
 
     def _meet(self, key: bytes, text: bytes, time: bytes = b"") -> None:

@@ -64,6 +64,8 @@ class Sessions:
         self.live: dict[bytes, Session] = {}
         self.ended: deque[Completion] = deque()
         """Turns whose end the log has, and the worker has not carried out, in order."""
+        self.known: set[str] = set()
+        """Sessions whose first chunk has come: callers add theirs, so that the next ones may take the short way."""
         self.waiters: dict[int, OneShotEvent] = {}
         """Whom to tell when ends with these numbers are carried out; callers enter theirs."""
         self.drops: dict[bytes, int] = {}
@@ -215,7 +217,9 @@ class Sessions:
         session = self.live.pop(key, None)
         if session is None and end.cause != "completed":
             return
-        completion = Completion(id_of(key), session, end, self.waiters.pop(end.number, None))
+        session_id = id_of(key)
+        self.known.discard(session_id)
+        completion = Completion(session_id, session, end, self.waiters.pop(end.number, None))
         if session is not None:
             session.completion = completion
         self.ended.append(completion)

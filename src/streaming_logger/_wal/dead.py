@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._disk.directory import Directory
-from streaming_logger._wal.header import GIVEN_UP, HEADER_SIZE, STATE_AT, WHOLE, LogError, about_of, namespace
+from streaming_logger._wal.header import CLOSED, GIVEN_UP, HEADER_SIZE, STATE_AT, WHOLE, LogError, about_of, namespace
 from streaming_logger._wal.storage import FLAGS, OWN, SET_NAME
 
 try:
@@ -58,6 +58,8 @@ class DeadLog:
             self.about = about_of(header)
         self.is_whole = header[STATE_AT:] in (WHOLE, b"")
         """Whether no record had to wait outside of it."""
+        self.is_closed = header[STATE_AT:] == CLOSED
+        """Whether all of it is in the files."""
         self.is_given_up = header[STATE_AT:] == GIVEN_UP
         """Whether its text may be in the files already, unknown how much of it."""
 
@@ -111,6 +113,7 @@ class DeadLog:
 
     def remove(self) -> None:
         """All is in the session files. The header last: without it nobody finds the others."""
+        os.pwrite(self._fd, CLOSED, STATE_AT)  # of some of its segments nobody could tell what is in the files
         for path in segment_paths(self.path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

@@ -17,7 +17,16 @@ from pathlib import Path
 from streaming_logger._base.errors import StreamingLoggerError
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.process_files import PROCESS_NAME, process_name
-from streaming_logger._wal.header import GIVEN_UP, HEADER_SIZE, STATE_AT, WAITING, WHOLE, header_of, namespace
+from streaming_logger._wal.header import (
+    CLOSED,
+    GIVEN_UP,
+    HEADER_SIZE,
+    STATE_AT,
+    WAITING,
+    WHOLE,
+    header_of,
+    namespace,
+)
 from streaming_logger._wal.segment import Segment
 
 try:
@@ -145,6 +154,7 @@ class SharedStorage:
     def close(self, segments: list[Segment], *, keep: bool) -> None:
         """The end of this log's owner. Its files go with it, unless they are to `keep`: then they are recovered."""
         if not keep and self._name:
+            self._set_state(CLOSED)  # first: of some of its segments nobody could tell what is in the files
             for name in [*self._sizes, self._name]:  # the header last: without it nobody removes the others
                 with contextlib.suppress(OSError):
                     os.unlink(self._place / name)

@@ -59,6 +59,7 @@ class Engine:
         self.closed = False
         self._close_done = False
         self._given_up = 0
+        self._is_asked = False
         self.settings = context.settings
         self.counters = context.counters
         self.events = context.events
@@ -409,9 +410,12 @@ class Engine:
 
     def _on_filling(self) -> None:
         """The log fills faster than it is applied: look now."""
-        self.worker.submit(self._apply_now)
+        if not self._is_asked:
+            self._is_asked = True
+            self.worker.submit(self._apply_now)
 
     def _apply_now(self) -> None:
+        self._is_asked = False  # first: what comes from here on asks again
         for _ in self.flusher.apply():
             pass
 

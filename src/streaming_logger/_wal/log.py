@@ -203,6 +203,11 @@ class Log:
         """Whether records wait that found no room."""
         return self._is_waiting
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether callers find a segment to move on to."""
+        return bool(self._spares) or not self.segments
+
     def keep_ready(self) -> bool:
         """Sees to it that callers find a segment to move on to, and moves what waits into one; whether none waits."""
         if self._reserve is None and not self._has_reserve and self.segments:
@@ -214,6 +219,8 @@ class Log:
                 self._size *= 2
                 self._rotated_by_writer = False
             self._make_spare()
+            if self._size > FIRST_SIZE:
+                self._make_spare()  # text comes fast
         if self._is_waiting:
             self._move_waiting()
         return not self._is_waiting

@@ -195,16 +195,13 @@ def whole_part(data: bytes, fields: int) -> tuple[bytes, list[bytes]]:
     (b's\x00one\x00', [b's', b'one'])
     """
     blank = data.find(BLANK)
-    if blank >= 0:
-        data = data[:blank]
-    found = data.split(NUL)
+    end = data.rfind(NUL, 0, blank if blank >= 0 else len(data)) + 1
+    found = data[:end].split(NUL)
     found.pop()  # behind the last NUL
-    torn = len(found) % fields
-    if torn:
+    if torn := len(found) % fields:
+        end -= sum(map(len, found[-torn:])) + torn
         del found[-torn:]
-    if not found:
-        return b"", found
-    data = data[: sum(map(len, found)) + len(found)]
+    data = data[:end]
     if _ESCAPED_NUL in data:
         found[1::fields] = [text.replace(_ESCAPED_NUL, NUL) for text in found[1::fields]]
     return data, found

@@ -51,7 +51,7 @@ class Segment:
         """The place in the log behind it."""
         return self.start + self.size
 
-    def read(self, offset: int, fields: int, most: int = _SLICE) -> tuple[int, list[bytes]]:
+    def read(self, offset: int, fields: int, most: int = 1 << 15) -> tuple[int, list[bytes]]:
         """(their size, their fields) of the whole records from an offset on; (0, []) where there are none."""
         end = self.tell()
         while True:

@@ -41,6 +41,9 @@ _MEMORY_TYPES = {"tmpfs", "ramfs"}
 _PREFIX = "streaming_logger-"
 SET_NAME = re.compile(re.escape(_PREFIX) + PROCESS_NAME)
 FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+#: A segment takes no more than this part of the limit: while one is emptied others are filled.
+_PARTS = 4
+_LEAST = 1 << 20
 #: Logs of one process never take more than this share of what is free.
 _SHARE = 8
 
@@ -206,7 +209,7 @@ class SharedStorage:
 
     def _has_room(self, size: int) -> bool:
         own = sum(self._sizes.copy().values())
-        if own + size > self._limit:
+        if own + size > self._limit or size > max(self._limit // _PARTS, _LEAST):
             return False
         try:
             found = os.statvfs(self._place)

@@ -29,8 +29,6 @@ _EXAMINED = 1024
 _SPREAD = 0.5
 #: While text comes the log is applied so often.
 _APPLY_SECONDS = 0.2
-#: So many segments are filled with text within a flush interval: one that is filled, and one that was.
-_SEGMENTS = 2
 #: A flush for lack of room that wrote nothing is tried again after so long.
 _RETRY_SECONDS = 1.0
 #: Active sessions in one note.
@@ -128,8 +126,8 @@ class Flusher:
 
     @property
     def _is_pressed(self) -> bool:
-        """Whether text comes faster than the flush interval drains it."""
-        return len(self._log.segments) > _SEGMENTS or self._log.is_short
+        """Whether the log has no room for what comes until the next flush."""
+        return self._log.is_short or not self._log.is_ready
 
     def flush(self, spread: float = _SPREAD) -> Generator[float, None, None]:
         """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle for too long.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 from streaming_logger._config.schema import describe
+from streaming_logger._events.model import Event, event_classes
 from streaming_logger.cli._main import table
 from streaming_logger.integrations._metrics import METRICS
 
@@ -26,7 +28,17 @@ def metrics_table() -> str:
     return "\n".join(["| metric | meaning |", "|---|---|", *rows])
 
 
-GENERATED = {"settings": settings_table, "cli": table, "metrics": metrics_table}
+def events_table() -> str:
+    rows = []
+    for event in event_classes():
+        own = [field.name for field in dataclasses.fields(event) if field.name not in _IN_EACH_LINE]
+        meaning = str(event.__doc__).partition("\n")[0].rstrip(".")
+        rows.append(f"| {', '.join(event.names)} | {meaning} | {', '.join(own)} |")
+    return "\n".join(["| event | when | fields |", "|---|---|---|", *rows])
+
+
+_IN_EACH_LINE = {field.name for field in dataclasses.fields(Event)}
+GENERATED = {"settings": settings_table, "cli": table, "metrics": metrics_table, "events": events_table}
 
 
 def with_generated_parts(text: str) -> str:

@@ -104,7 +104,10 @@ def test_section_that_is_removed_while_running_is_warned_of(tmp_path: Path, capl
     with ManualLogger(Config(), tmp_path / "logs", clock=ManualClock(), config_file=path) as logger:
         path.write_text('{"version": 1}')
         logger.advance(2)
-        assert logger._engine.settings.config.immediate
+        logger.write("s", "text")
+        logger.complete_session("s", wait=False)
+        logger.run_pending()
+        assert logs(logger.base_dir) == {}
         assert [line for line in warnings(caplog) if "each file is deleted" in line] != []
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from conftest import logs
 from streaming_logger import Config, ConfigError, StreamingLogger
-from streaming_logger._disk.ledger import LedgerTail
+from streaming_logger._events.ledger import read_events
+from streaming_logger._events.model import SessionEnded
 
 Make = Callable[..., StreamingLogger]
 
@@ -134,9 +135,9 @@ def test_session_completes_on_every_way_out(live: Make) -> None:
     assert logger.stats().sessions_completed == 2
     logger.flush()
     outcomes = {
-        event["session"]: event["outcome"]
-        for event in LedgerTail(logger._engine.directory).read()
-        if "outcome" in event
+        event.session: event.outcome
+        for event in read_events(logger._engine.directory)
+        if isinstance(event, SessionEnded)
     }
     assert outcomes == {"good": "completed", "bad": "error"}
 

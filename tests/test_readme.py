@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 
 from readme import README, with_generated_parts
+from streaming_logger._disk.cut import SESSION_CAP
+from streaming_logger._events.model import LogText, TextDropped, event_classes
 
 ROOT = README.parent
 
@@ -17,18 +20,24 @@ def test_generated_parts_are_current() -> None:
 
 
 #: What logs a record, and the place of the text among its arguments.
-_LOGGING = {"log": 1, "emit": 2, "report": 1, "_report": 1, "clear": 1}
+_LOGGING = {"log": 1, "report": 1, "_report": 1, "clear": 1}
+_SHOWN = re.compile(r"%[-+.\d]*[a-z]")
 
 
 def logged() -> set[str]:
     """The lines of the log, as the source has them, with `…` for what varies; those for debugging left out."""
     found = set()
+    texts = [LogText(cls.level, cls.message[0], ()) for cls in event_classes()]
+    texts.append(TextDropped(session="", characters=1, reason=SESSION_CAP).log_text())
+    for level, text, *_ in texts:
+        if text and level > logging.DEBUG:
+            found.add(_SHOWN.sub("…", text))
     for path in (ROOT / "src" / "streaming_logger").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
                 text = dict(enumerate(node.args)).get(_LOGGING[node.func.attr])
                 if isinstance(text, ast.Constant) and text.value and "logging.DEBUG" not in ast.unparse(node):
-                    found.add(re.sub(r"%[-+.\d]*[a-z]", "…", text.value))
+                    found.add(_SHOWN.sub("…", text.value))
     return found
 
 

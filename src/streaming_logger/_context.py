@@ -11,11 +11,10 @@ from streaming_logger._base.stats import Counters
 from streaming_logger._base.sync import run_thread
 from streaming_logger._config.watch import Settings
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import Ledger
 from streaming_logger._disk.owner import OwnerFile
 from streaming_logger._disk.store import Store
 from streaming_logger._events.event_log import EventLog
-from streaming_logger._events.ledger_lines import LedgerLines
+from streaming_logger._events.ledger import Ledger
 
 __all__ = ["Context", "Timeouts"]
 
@@ -66,7 +65,7 @@ class Context:
         clock = clock or Clock()
         store = make_store(Directory(path, adopt=settings.config.adopt))
         events = EventLog(clock)
-        events.observers.add(LedgerLines(Ledger(store.directory, clock)))
+        events.observers.add(Ledger(store.directory, clock))
         return cls(
             settings=settings,
             path=path,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from streaming_logger._base.errors import outcome_of
 from streaming_logger._base.loop import is_on_event_loop
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome, checked_outcome
 
 __all__ = ["SessionHandle"]
 
@@ -29,14 +29,25 @@ class _Logger(Protocol):
 class SessionHandle:
     """`write(chunk)` until the `with` or `async with` block ends."""
 
-    __slots__ = ("_logger", "_wait", "outcome", "session_id")
+    __slots__ = ("_logger", "_outcome", "_wait", "session_id")
 
     def __init__(self, logger: _Logger, session_id: str, wait: bool) -> None:
         self._logger = logger
         self._wait = wait
         self.session_id = session_id
-        self.outcome: Outcome | None = None
-        """Set it inside the block to choose the outcome; None: told by how the block ends."""
+        self._outcome: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Set it inside the block to choose the outcome; None: told by how the block ends.
+
+        Raises `ValueError`, or `TypeError`, for what is not an `Outcome`.
+        """
+        return self._outcome
+
+    @outcome.setter
+    def outcome(self, outcome: Outcome | None) -> None:
+        self._outcome = None if outcome is None else checked_outcome(outcome)
 
     def write(self, chunk: str | None) -> None:
         """Logs one chunk, as `StreamingLogger.write` does."""
@@ -49,7 +60,7 @@ class SessionHandle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outcome = self.outcome or outcome_of(kind)
+        outcome = self._outcome or outcome_of(kind)
         wait = self._wait and not is_on_event_loop()  # a loop must not stand still while the disk is slow
         self._logger.complete_session(self.session_id, outcome=outcome, wait=wait)
 
@@ -60,6 +71,6 @@ class SessionHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._wait:
-            await self._logger.acomplete_session(self.session_id, outcome=self.outcome or outcome_of(kind))
+            await self._logger.acomplete_session(self.session_id, outcome=self._outcome or outcome_of(kind))
         else:
             self.__exit__(kind, error, trace)

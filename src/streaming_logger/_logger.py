@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from streaming_logger._base.loop import LoopEvent
-from streaming_logger._base.stats import Health, Outcome, Stats, SweepReport
+from streaming_logger._base.outcomes import Outcome, checked_outcome
+from streaming_logger._base.stats import Health, Stats, SweepReport
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.schema import SECTION, Config, load, parse
 from streaming_logger._config.watch import Settings
@@ -19,7 +20,7 @@ from streaming_logger._handle import SessionHandle
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
 from streaming_logger._runtime.intake import make_fork_flag
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._sweep.rules import Rules
 from streaming_logger._wal.record import key_of, name_of
 from streaming_logger._watch.radar import Runaway
 from streaming_logger._wrap import wrap
@@ -105,10 +106,9 @@ class StreamingLogger:
     def complete_session(self, session_id: str | None, *, outcome: Outcome = "completed", wait: bool = True) -> None:
         """Ends a session: its last chunks are written, its file is closed and kept for a while.
 
-        With `wait` it returns when that is done (after 5 s in any case); without, at once:
-        so call it on an event loop. An unknown or completed session is fine. `outcome` is
-        kept in the ledger and, unless it is "completed", with the file. Raises `TypeError`
-        for an id or outcome that is not a string.
+        With `wait` it returns when that is done (after 5 s in any case); without, at once: so call it on an
+        event loop. An unknown or completed session is fine. Raises `TypeError` for an id or outcome that is
+        not a string, `ValueError` for an outcome that is not one of `Outcome`.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -219,7 +219,7 @@ class StreamingLogger:
             raise TypeError(f"max_age_hours must be a number, not {type(max_age_hours).__name__}")
         if not max_age_hours >= 0:
             raise ValueError(f"max_age_hours must be 0 or more, not {max_age_hours}")
-        return self._sweep(Policy(retention=None, max_age=max_age_hours * 3600))
+        return self._sweep(Rules.older_than(max_age_hours * 3600))
 
     def stats(self) -> Stats:
         """A frozen snapshot of this process's numbers.
@@ -334,15 +334,15 @@ class StreamingLogger:
 
     def _complete(self, session_id: str | None, outcome: Outcome, done: OneShotEvent | None) -> Engine | None:
         """Ends a session and has `done` set when its file is closed; None: there is nothing to wait for."""
+        outcome = checked_outcome(outcome)
         if not session_id:
             return None
-        if not isinstance(session_id, str) or not isinstance(outcome, str):
-            wrong = session_id if not isinstance(session_id, str) else outcome
-            raise TypeError(f"session_id and outcome must be str, not {type(wrong).__name__}")
+        if not isinstance(session_id, str):
+            raise TypeError(f"session_id must be str, not {type(session_id).__name__}")
         if type(session_id) is not str:
             session_id = "".join((session_id,))  # an exact str: what a subclass overrides must not run in the table
         engine = self._engine_here()
-        return engine if engine.end(session_id, outcome or "completed", done) else None
+        return engine if engine.end(session_id, outcome, done) else None
 
     def _write_slowly(self, session_id: str | None, chunk: str | None) -> None:
         """All but the everyday case: ignored and wrong arguments, a stream's first chunk."""
@@ -365,5 +365,5 @@ class StreamingLogger:
         if engine.closed:
             engine.release()
 
-    def _sweep(self, policy: Policy | None) -> SweepReport:
-        return self._engine_here().sweeper.sweep_at_once(policy)
+    def _sweep(self, rules: Rules | None) -> SweepReport:
+        return self._engine_here().sweeper.sweep_at_once(rules)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from streaming_logger._base.errors import outcome_of
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._base.sync import allocate_lock
 from streaming_logger._text.extractor import TextExtractor
 
@@ -26,7 +26,7 @@ _MAX_ERROR = 500
 class _Engine(Protocol):
     def begin_stream(self, stream: Any) -> None: ...
 
-    def end_stream(self, stream: Any, outcome: str, error: str) -> None: ...
+    def end_stream(self, stream: Any, outcome: Ending, error: str) -> None: ...
 
     def extraction_failed(self, session_id: str, error: Exception) -> None: ...
 
@@ -101,14 +101,14 @@ class StreamLog:
         self._held_since = 0.0
         self._has_text = self._is_alive = False
         self._first: Any = None
-        self._outcomes: list[tuple[Outcome, str]] = []
-        self._raised: tuple[Outcome, str, float] | None = None
+        self._outcomes: list[tuple[Ending, str]] = []
+        self._raised: tuple[Ending, str, float] | None = None
         """How it has ended, and when, unless it is read on."""
         logger._engine_here().begin_stream(self)
         self._ended = False
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> Ending | None:
         """How the stream ended; None: it has not."""
         if self._outcomes:
             return self._outcomes[0][0]
@@ -132,7 +132,7 @@ class StreamLog:
             if not _report(self._logger, self.session_id, error):
                 raise
 
-    def end(self, outcome: Outcome, error: str = "") -> None:
+    def end(self, outcome: Ending, error: str = "") -> None:
         """Completes the session; only the first end counts, from whichever thread it comes."""
         if self._ended:
             return
@@ -255,7 +255,7 @@ def _report(logger: Logger, session_id: str, error: Exception) -> bool:
     return True
 
 
-def _ended_by(error: BaseException) -> tuple[Outcome, str]:
+def _ended_by(error: BaseException) -> tuple[Ending, str]:
     """The outcome that an exception means, and its text where it is a failure."""
     outcome = outcome_of(type(error))
     if outcome != "error":

@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._stream_log import Logger, StreamLog
 
 __all__ = ["AsyncWrappedStream", "WrappedStream", "wrap"]
@@ -37,7 +37,7 @@ class _Wrapped:
         return self._stream_log.session_id
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> Ending | None:
         """How the stream ended; None: it has not."""
         return self._stream_log.outcome
 

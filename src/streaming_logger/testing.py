@@ -27,7 +27,8 @@ from streaming_logger._config.schema import Config
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.names import SUFFIX, session_id_of
-from streaming_logger._events.observers import Event, Observer
+from streaming_logger._events.model import Event, SessionEnded
+from streaming_logger._events.observers import Observer
 from streaming_logger._logger import StreamingLogger
 from streaming_logger._runtime.engine import Engine
 
@@ -136,8 +137,8 @@ class _Outcomes(Observer):
         self.by_session: dict[str, str] = {}
 
     def on_event(self, event: Event) -> None:
-        if "outcome" in event.fields:
-            self.by_session[str(event.fields["session"])] = str(event.fields["outcome"])
+        if isinstance(event, SessionEnded):
+            self.by_session[event.session] = event.outcome
 
 
 @contextlib.contextmanager

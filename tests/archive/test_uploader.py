@@ -17,7 +17,7 @@ from conftest import logs, make_old, wait_until
 from streaming_logger import ArchiveConfig, StreamingLogger
 from streaming_logger._archive.record import Record
 from streaming_logger._context import Timeouts
-from streaming_logger._disk.ledger import LedgerTail
+from streaming_logger._events.ledger import read_events
 
 TODAY = datetime.now(UTC).strftime("%Y-%m-%d")
 HOST = "web-1"
@@ -236,7 +236,7 @@ def test_sweep_waits_for_the_upload(tmp_path: Path, live: Callable[..., Streamin
     assert dict(report.deleted_by_reason) == {"max_age": 1}
     assert streams.stats().deleted_unarchived == 1
     directory = streams._engine.directory  # its lines may be written by the worker, a moment later
-    wait_until(lambda: [event.get("archived") for event in LedgerTail(directory).read()][-1:] == [False])
+    wait_until(lambda: [getattr(event, "archived", None) for event in read_events(directory)][-1:] == [False])
 
 
 def test_emergency_takes_what_is_not_archived(tmp_path: Path, live: Callable[..., StreamingLogger]) -> None:

@@ -50,6 +50,37 @@ def test_ambiguous_and_unknown_ids(url: str) -> None:
     assert found.stderr == f"there is no session nowhere in {url}\n"
 
 
+def test_ids_are_accepted_as_they_are_printed_by_the_archive(tmp_path: Path) -> None:
+    """With their escapes, cut within one too, and as the names of their files; `con` is no device here."""
+    url = f"{tmp_path.as_uri()}/archive"
+    config = Config(min_free_disk_mb=None, archive=ArchiveConfig(url=url))
+    with StreamingLogger(config, directory=tmp_path / "logs") as logger:
+        for session in ("a b\x1b[31m", "conversation"):
+            logger.write(session, session[0])
+            logger.complete_session(session)
+    listed = run("ls", "--archive", url).stdout
+    assert r"a b\x1b[31m" in listed
+    for given in (r"a b\x1b[31m", r"a b\x1b[3", r"a b\x1", "a%20b%1B%5B31m.log", "a%20b"):
+        assert run("show", given, "--archive", url).stdout == "a"
+        assert "conversation" not in run("ls", given, "--archive", url).stdout
+    assert run("show", "con", "--archive", url).stdout == "c"
+
+
+def test_turns_of_an_archived_session(tmp_path: Path) -> None:
+    """The record has its lines of the ledger."""
+    url = f"{tmp_path.as_uri()}/archive"
+    config = Config(min_free_disk_mb=None, archive=ArchiveConfig(url=url))
+    with StreamingLogger(config, directory=tmp_path / "logs") as logger:
+        for outcome in ("completed", "error"):
+            logger.write("sess_1", "Hello")
+            logger.complete_session("sess_1", outcome=outcome)
+    shown = json.loads(run("show", "sess_1", "--archive", url, "--json").stdout)
+    assert [(turn["begin"], turn["end"], turn["outcome"]) for turn in shown["turns"]] == [
+        (0, 5, "completed"),
+        (5, 10, "error"),
+    ]
+
+
 def test_show_replay_and_timing_read_from_the_archive(url: str) -> None:
     """The latest where it was on several hosts, which is said."""
     found = run("show", "both", "--archive", url)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streaming_logger._disk.journal_file import is_available
 from tools import Server, age, run
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_file import is_available
+from streaming_logger._view.sessions import scan
+from streaming_logger._view.target import find_target
 from streaming_logger.cli import _doctor
-from streaming_logger.cli._target import find_target
-from streaming_logger.cli._view import scan
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_check_config_says_what_holds_without_a_section(config: Path) -> None:
     settings = json.loads(run("check-config", "--json").stdout)["settings"]
     assert settings["time_based_cleanup"] == {
         "value": False,
-        "from": "no streaming_logs",
+        "from": "no section",
         "meaning": "false: delete each file at completion",
     }
     assert "deleted when its session completes" in run("check-config").stderr
@@ -176,7 +176,7 @@ def test_doctor_finds_what_the_ledger_says_of_the_last_hour(config: Path, direct
         server.complete_session("sess_1")
     now = time.time()
     events = [
-        {"at": now - 60, "event": "dropped", "reason": "buffer full", "characters": 1234},
+        {"at": now - 60, "event": "dropped", "session": "s", "reason": "buffer full", "characters": 1234},
         {"at": now - 60, "event": "reload_refused", "text": "bad\x1b[31m"},
         {"at": now - 9999, "event": "worker_restarted"},
     ]

@@ -13,10 +13,10 @@ from tools import Server, age, listed, run, wait_until
 
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._disk.directory import Directory
-from streaming_logger.cli import _view
-from streaming_logger.cli._activity import Activity
-from streaming_logger.cli._target import find_target
-from streaming_logger.cli._view import Session
+from streaming_logger._view import sessions as view
+from streaming_logger._view.activity import Activity
+from streaming_logger._view.sessions import Session
+from streaming_logger._view.target import find_target
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_session_that_ends_while_the_command_looks_is_not_orphaned(
             server.complete_session("sess_1")
             return Activity(of)
 
-        monkeypatch.setattr(_view, "Activity", probing_after_its_end)
-        assert [session.state for session in _view.scan(find_target(str(directory), None))] == ["completed"]
+        monkeypatch.setattr(view, "Activity", probing_after_its_end)
+        assert [session.state for session in view.scan(find_target(str(directory), None))] == ["completed"]
 
 
 def test_ls_tells_orphaned_after_a_crash(directory: Path) -> None:
@@ -98,13 +98,13 @@ def test_outcome_is_read_from_the_file_when_the_ledger_is_gone(directory: Path) 
     """The extended attribute tells it."""
     with Server(directory) as server:
         server.stream("sess_bad", "Hello")
-        server.complete_session("sess_bad", outcome="timeout")
+        server.complete_session("sess_bad", outcome="cancelled")
     (directory / ".streaming_logger" / "ledger.jsonl").unlink()
     try:
         os.getxattr(directory / "sess_bad.log", "user.streaming_logger.outcome")
     except OSError:
         pytest.skip("this file system keeps no extended attributes")
-    assert listed(directory)["sess_bad"]["state"] == "timeout"
+    assert listed(directory)["sess_bad"]["state"] == "cancelled"
 
 
 def test_files_older_than_a_rotated_ledger_count_as_completed(directory: Path) -> None:
@@ -246,7 +246,7 @@ def test_every_field_of_a_session_is_in_the_json(directory: Path) -> None:
     """What the command knows, scripts know."""
     with Server(directory) as server:
         server.stream("sess_1", "Hello")
-    assert set(listed(directory)["sess_1"]) == set(Session._fields)
+    assert set(listed(directory)["sess_1"]) == {*Session._fields} - {"verdict"} | {"due", "swept_in", "swept_by"}
 
 
 #: Lines that no server writes, each of which stopped a verb once.

@@ -114,9 +114,9 @@ def test_follow_says_trouble_and_exits_1(directory: Path, server: Server, tmp_pa
     server.stream("sess_1", "one ")
     with Started("follow", "sess_1", "--dir", directory, directory=tmp_path) as follow:
         follow.shows("one ")
-        server.complete_session("sess_1", outcome="timeout")
+        server.complete_session("sess_1", outcome="cancelled")
         assert follow.ends() == 1
-        assert "[timeout; " in follow.output
+        assert "[cancelled; " in follow.output
 
 
 def test_follow_waits_for_a_session_that_is_not_there_yet(directory: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_logger.cli import _text
-from streaming_logger.cli._text import Column, cut, escape, one_line, plain_table, size
+from streaming_logger.cli._text import escape, one_line
 
 
 @given(st.text(st.characters(codec=None), max_size=50))
@@ -35,26 +35,6 @@ _FILLERS = "\u115f\u1160\u3164\uffa0"
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     """Of every script."""
     assert escape(text) == text
-
-
-@given(st.text(st.characters(categories=["L", "N", "Zs"]), max_size=30), st.integers(0, 30))
-def test_cut_fits(text: str, columns: int) -> None:
-    """Wide characters count twice."""
-    assert _text._width(cut(text, columns)) <= columns
-
-
-def test_columns_line_up_beside_wide_characters() -> None:
-    """Each last cell begins in the same column."""
-    lines = list(
-        plain_table([Column("A"), Column("B", number=True), Column("C")], [("日本", "1", "x"), ("a", "22", "x")])
-    )
-    assert lines == ["A      B  C", "日本   1  x", "a     22  x"]
-
-
-@given(st.integers(0, 10**16))
-def test_sizes_are_short(count: int) -> None:
-    """Five characters at the most, up to thousands of terabytes."""
-    assert len(size(count)) <= 6
 
 
 def test_examples_in_the_docstrings_hold() -> None:

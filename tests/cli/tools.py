@@ -140,8 +140,9 @@ class Terminal:
     def presses(self, key: str) -> None:
         self._call("send-keys", key)
 
-    def screen(self, *, colours: bool = False) -> str:
-        return self._call("capture-pane", "-p", *(["-e"] if colours else []))
+    def screen(self, *, colours: bool = False, joined: bool = False) -> str:
+        """What it shows; `joined`: a line that it had to break is one line."""
+        return self._call("capture-pane", "-p", *(["-e"] if colours else []), *(["-J"] if joined else []))
 
     def shows(self, holds: str | Callable[[str], bool]) -> str:
         """Returns the screen as soon as it shows a text, or what is wanted of it."""

@@ -326,16 +326,6 @@ def test_url_of_an_archive_is_taken(url: str | None) -> None:
     assert parse({SECTION: {"archive": {"url": "s3://other"}}}, environ=environ).archive.url == url
 
 
-def test_with_an_archive_no_file_is_deleted_at_completion() -> None:
-    """Retention 0, or no time-based cleanup, means: as soon as it is archived."""
-    archive = {"url": "s3://bucket"}
-    for section in ({"file_retention_minutes": 0}, {"time_based_cleanup": False}):
-        assert parse({SECTION: section}, environ={}).immediate
-        config = parse({SECTION: {**section, "archive": archive}}, environ={})
-        assert not config.immediate
-        assert config.retention_seconds == 0
-
-
 SECRETS = [
     "s3://AKIAKEY:pass-word@bucket/prefix",
     "s3://pass-word@bucket",

@@ -93,7 +93,7 @@ def test_removed_file_changes_nothing(watched: Watched) -> None:
     watched.path.unlink()
     watched.logger.advance(2)
     assert watched.edits_refused() == 1
-    assert not watched.logger._engine.settings.config.immediate
+    assert watched.logger._engine.settings.config.time_based_cleanup
     watched.edit(flush_interval_seconds=1)
     watched.logger.advance(2)
     assert watched.logger.flush_interval == 1

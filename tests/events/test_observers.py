@@ -11,7 +11,9 @@ import pytest
 
 from conftest import logs
 from streaming_logger import RadarConfig
-from streaming_logger._events.observers import SLOW_SECONDS, Event, Observer
+from streaming_logger._events.ledger import session_of
+from streaming_logger._events.model import Event
+from streaming_logger._events.observers import SLOW_SECONDS, Observer
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -29,7 +31,7 @@ class Recorder(Observer):
         self.batches = 0
 
     def on_event(self, event: Event) -> None:
-        self.events.append((event.kind, event.fields.get("session")))
+        self.events.append((event.name, session_of(event)))
 
     def on_text(self, session_id: str, data: bytes) -> None:
         self.text[session_id] = self.text.get(session_id, b"") + data

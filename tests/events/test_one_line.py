@@ -16,8 +16,8 @@ from streaming_logger._config.schema import parse
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import Store
 from streaming_logger._events.records import log
-from streaming_logger._sweep.policy import Policy
-from streaming_logger._sweep.sweeper import SweepPass
+from streaming_logger._sweep.files import Files
+from streaming_logger._sweep.rules import Rules
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -46,12 +46,12 @@ def test_lines_of_a_stream_that_stalls_loops_and_fails(manual: Make, caplog: pyt
     logger.write(ID, "more")
     logger.advance(2)
     logger._engine.extraction_failed(ID, ValueError(ID))
-    logger.complete_session(ID, outcome=ID, wait=False)
+    logger.complete_session(ID, outcome="error", wait=False)
     logger.advance(2)
     text = caplog.text
     assert f"{one_line(ID)} stalled" in text
     assert f"{one_line(ID)} loops" in text
-    assert f"{file_name_of(ID)} is longer than max_session_mb" in text
+    assert f"{one_line(ID)} is longer than max_session_mb" in text
     assert "cannot extract text from a stream item" in text
     assert {record.session for record in caplog.records if hasattr(record, "session")} == {one_line(ID)}
     assert_one_line(caplog, logger)
@@ -83,7 +83,8 @@ def test_lines_of_files_that_are_not_ours(manual: Make, caplog: pytest.LogCaptur
     (logger.base_dir / name).write_text("")
     make_old(logger.base_dir / name, 1000)
     logger._engine.sweeper.sweep_at_once()
-    SweepPass(logger._engine.context, Policy.of(logger._engine.settings.config)).failed(name, OSError(5, name))
+    context = logger._engine.context
+    Files(context, Rules.of(context.settings.config), context.events.report).failed(name, OSError(5, name))
     assert r"a\nERROR b\x1b.log" in caplog.text
     assert_one_line(caplog, logger)
 

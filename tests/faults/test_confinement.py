@@ -20,9 +20,10 @@ from conftest import logs, make_old
 from streaming_logger import ArchiveConfig, RadarConfig, StreamingLogger
 from streaming_logger._base.modules import loaded
 from streaming_logger._disk.store import OpenFile, Store
-from streaming_logger._events.observers import Event, Observer
+from streaming_logger._events.model import Event
+from streaming_logger._events.observers import Observer
 from streaming_logger._runtime import process
-from streaming_logger._sweep.sweeper import SweepPass
+from streaming_logger._sweep.files import Files
 from streaming_logger._watch.loops import LoopDetector
 from streaming_logger._write.cap import Cap
 from streaming_logger.testing import ManualLogger
@@ -194,11 +195,9 @@ def test_file_that_cannot_be_swept_keeps_no_other(
         path.write_text("text")
         path.chmod(0o600)
         make_old(path, 1000)
-    is_archived = SweepPass._is_archived
+    facts = Files.facts
     monkeypatch.setattr(
-        SweepPass,
-        "_is_archived",
-        lambda self, claim: _raise(error) if claim.name == "s3.log" else is_archived(self, claim),
+        Files, "facts", lambda self, claim: _raise(error) if claim.name == "s3.log" else facts(self, claim)
     )
     report = logger.cleanup_completed_files()
     assert (report.deleted, report.errors) == (9, 1)

@@ -19,9 +19,9 @@ from programs import OPEN, run
 from conftest import logs
 from streaming_logger import Config, StreamingLogger
 from streaming_logger._disk import journal_file
+from streaming_logger._disk.timing import parse
 from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
 from streaming_logger._wal.storage import is_available
-from streaming_logger._disk.timing import parse
 from streaming_logger.testing import ManualLogger
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs memory-backed storage in /dev/shm")

@@ -20,7 +20,8 @@ from test_disk import needs_root, small_disk
 
 from conftest import logs
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._disk.ledger import Ledger, LedgerTail
+from streaming_logger._events.ledger import Ledger, read_events
+from streaming_logger._events.model import OtherEvent
 from streaming_logger.testing import ManualLogger
 
 __all__ = ["small_disk"]  # a fixture
@@ -122,14 +123,14 @@ def test_full_disk_doubles_and_loses_no_ledger_line(small_disk: Path, manual: Ma
         for size in (100, 3000, 9000):
             filler.truncate(filler.tell() - size)
             for _ in range(100):
-                ledger.note(0.0, "test", number=number, text="x" * 30)
+                ledger.on_event(OtherEvent(event="test", more={"number": number, "text": "x" * 30}))
                 number += 1
-                ledger.write()
+                ledger.on_batch()
             logger._engine.settings.refresh(logger._engine.events, logger._engine.counters)
         filler.truncate(0)
-    ledger.note(0.0, "test", number=number, text="last")
-    ledger.write()
-    found = [event["number"] for event in LedgerTail(logger._engine.directory).read() if event["event"] == "test"]
+    ledger.on_event(OtherEvent(event="test", more={"number": number, "text": "last"}))
+    ledger.on_batch()
+    found = [event.more["number"] for event in read_events(logger._engine.directory) if event.name == "test"]
     assert found == list(range(number + 1))
     assert not list((small_disk / ".streaming_logger").glob("*.tmp"))
 
@@ -202,19 +203,19 @@ def test_without_a_worker_a_busy_file_is_retried(tmp_path: Path, live: Live) -> 
     assert logger.stats().bytes_buffered == 0
 
 
-@pytest.mark.parametrize("outcome", ["released", "abandoned", "disabled"])
-def test_callers_word_for_the_outcome_is_only_a_word(live: Live, outcome: str) -> None:
-    """It neither escapes the deletion at completion nor counts as the idle timeout."""
+def test_stream_that_nobody_reads_is_completed_by_its_caller(live: Live) -> None:
+    """Its outcome is "abandoned", as that of an idle session; it neither escapes the deletion nor counts as one."""
     logger = live(time_based_cleanup=False)
     logger.write("s", "text")
-    logger.complete_session("s", outcome=outcome)
+    stream = logger.wrap("s", iter(["never read"]))
+    del stream
     logger.flush()
     stats = logger.stats()
     assert (stats.sessions_completed, stats.sessions_abandoned) == (1, 0)
     assert logs(logger.base_dir) == {}
     ended = [event for event in events(logger.base_dir) if event.get("session") == "s" and "outcome" in event]
     assert [(event["event"], event["outcome"], event["reason"]) for event in ended] == [
-        ("completed", outcome, "completed")
+        ("completed", "abandoned", "completed")
     ]
 
 

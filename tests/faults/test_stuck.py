@@ -22,11 +22,12 @@ from streaming_logger import ArchiveConfig, Config
 from streaming_logger._archive.passes import Passes
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
-from streaming_logger._disk import ledger as ledger_module
+from streaming_logger._disk import ledger_file
 from streaming_logger._disk.directory import Directory
-from streaming_logger._wal.storage import is_available
-from streaming_logger._disk.ledger import Ledger
 from streaming_logger._disk.owner import Owners
+from streaming_logger._events.ledger import Ledger
+from streaming_logger._events.model import OtherEvent
+from streaming_logger._wal.storage import is_available
 from streaming_logger.testing import ManualClock, ManualLogger
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and SIGSTOP")
@@ -340,7 +341,7 @@ def test_ledger_is_rotated_past_a_stuck_process(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stays bounded."""
-    monkeypatch.setattr(ledger_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(ledger_file, "MAX_BYTES", 1000)
     directory = Directory(tmp_path / "logs")
     directory.open()
     private = tmp_path / "logs/.streaming_logger"
@@ -348,8 +349,8 @@ def test_ledger_is_rotated_past_a_stuck_process(
 
     def write() -> None:
         for number in range(30):
-            ledger.note(0.0, "test", number=number)
-        ledger.write()
+            ledger.on_event(OtherEvent(event="test", more={"number": number}))
+        ledger.on_batch()
 
     with foreign_lock(private / "ledger.lock"):
         write()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from unittest.mock import Mock
 
+import httpx
 import openai
 import pytest
 
@@ -84,6 +86,46 @@ def test_an_async_stream_is_logged(replay: ReplayServer, logger: ManualLogger, a
     asynchronous(replay, logger, use)
     assert logger.text == {"s": spoken(MODEL)}
     assert logger.outcomes == {"s": "completed"}
+
+
+#: How long the model below takes before it answers.
+_THINKS_SECONDS = 0.2
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_time_to_first_chunk_is_counted_from_the_request(
+    replay: ReplayServer, manual: Callable[..., ManualLogger], is_async: bool
+) -> None:
+    """The stream is there only when the model answers: most of the wait lies before it."""
+    logger, url = manual(record_timing=True), replay.url + "/v1"
+
+    async def think(response: httpx.Response) -> None:
+        await asyncio.sleep(_THINKS_SECONDS)
+
+    async def read() -> None:
+        async with (
+            httpx.AsyncClient(event_hooks={"response": [think]}) as http,
+            openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=http) as made,
+        ):
+            async for _ in await CREATE["chat"](instrument(made, logger)):
+                pass
+
+    begun = time.monotonic()
+    if is_async:
+        asyncio.run(read())
+    else:
+        hooks = {"response": [lambda response: time.sleep(_THINKS_SECONDS)]}
+        with (
+            httpx.Client(event_hooks=hooks) as http,
+            openai.OpenAI(base_url=url, api_key="none", max_retries=0, http_client=http) as made,
+        ):
+            for _ in CREATE["chat"](instrument(made, logger)):
+                pass
+    taken = time.monotonic() - begun
+    logger.run_pending()
+    first, *rest = (logger.base_dir / "s.timing").read_text().splitlines()
+    assert _THINKS_SECONDS <= float(first.split()[0]) <= taken
+    assert all(line.startswith("0.000000 ") for line in rest)  # this logger's clock stands still
 
 
 def test_a_helper_is_logged_when_nobody_iterates(client: openai.OpenAI, logger: ManualLogger) -> None:

@@ -22,9 +22,10 @@ from streaming_logger import ArchiveConfig, Config, Runaway, StreamingLogger, _d
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import LedgerTail
-from streaming_logger._disk.store import Store
+from streaming_logger._disk.store import Claim, Store
 from streaming_logger._events.event_log import EventLog
+from streaming_logger._events.ledger import read_events
+from streaming_logger._events.model import ConfigReloaded
 from streaming_logger._runtime.worker import Task, Worker
 from streaming_logger._watch.radar import _MAX_CALLS
 from streaming_logger.testing import ManualClock, ManualLogger
@@ -39,7 +40,7 @@ def reasons(logger: StreamingLogger) -> str:
 
 def kinds(logger: StreamingLogger) -> list[str]:
     """The kinds of events in the ledger."""
-    return [event["event"] for event in LedgerTail(logger._engine.directory).read()]
+    return [event.name for event in read_events(logger._engine.directory)]
 
 
 # -- the rule ----------------------------------------------------------------------------
@@ -162,8 +163,9 @@ def test_accepted_edit_is_in_the_ledger(watched: Watched, caplog: pytest.LogCapt
     caplog.set_level(logging.INFO, "streaming_logger")
     watched.edit('{"streaming_logs": {"min_free_disk_mb": null, "stall_seconds": 9}}')
     watched.edit('{"streaming_logs": {"min_free_disk_mb": null, "stall_seconds": 9.0}}')
-    (event,) = LedgerTail(watched.logger._engine.directory).read()
-    assert (event["event"], event["text"]) == ("reloaded", "stall_seconds None -> 9")
+    (event,) = read_events(watched.logger._engine.directory)
+    assert isinstance(event, ConfigReloaded)
+    assert event.text == "stall_seconds None -> 9"
     assert len([record for record in caplog.records if "configuration reloaded" in record.getMessage()]) == 1
     assert watched.logger.stats().reloads == 1
 
@@ -285,10 +287,10 @@ class Stubborn(Store):
 
     refused: set[str] = set()  # noqa: RUF012 - set by the test
 
-    def delete_if(self, name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name in self.refused:
+    def delete(self, claim: Claim) -> bool:
+        if claim.name in self.refused:
             raise PermissionError(1, "Operation not permitted")
-        return super().delete_if(name, *arguments, **keywords)
+        return super().delete(claim)
 
 
 def test_file_that_cannot_be_swept_is_a_reason_until_a_sweep_does_not_meet_it(
@@ -456,7 +458,7 @@ def test_doctor_finds_a_refused_configuration_until_it_is_mended(ledger: Callabl
     found = doctor(ledger(refused, start))
     assert "1 edit of the configuration was refused" in found
     assert "the configuration was refused at a start" in found
-    assert "refused" not in doctor(ledger({"at": now - 40, "event": "reloaded", "pid": os.getpid()}))
+    assert "refused" not in doctor(ledger({"at": now - 40, "event": "reloaded", "text": "", "pid": os.getpid()}))
     assert "refused" in doctor(ledger({**refused, "at": now - 30}))
 
 
@@ -464,4 +466,4 @@ def test_doctor_does_not_find_a_configuration_whose_process_has_ended(ledger: Ca
     """The server was restarted with a good one."""
     ended = subprocess.Popen(["true"])
     ended.wait()
-    assert "refused" not in doctor(ledger({"at": time.time(), "event": "config_refused", "pid": ended.pid}))
+    assert "refused" not in doctor(ledger({"at": time.time(), "event": "config_refused", "text": "", "pid": ended.pid}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from conftest import logs
 from streaming_logger import Config, SweepReport
+from streaming_logger._disk.store import Entry, Store
+from streaming_logger._sweep.sweep_pass import oldest_first
 from streaming_logger.testing import ManualClock, ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -110,7 +112,7 @@ def test_after_a_fault_all_is_looked_at_again(
         def failing(*args: object) -> None:
             raise fault(5, "no")
 
-        patch.setattr(logger._engine.context.store, "delete_if", failing)
+        patch.setattr(Store, "claim", failing)
         put(logger, "old", 3600)
         assert sweep(logger).errors == 1
     assert sweep(logger).scanned == 2
@@ -135,3 +137,10 @@ def test_each_file_goes_at_the_same_sweep_as_by_scans(
         alive = {name: born for name, born in alive.items() if clock.wall() - born <= retention}
         assert sorted(logs(logger.base_dir)) == sorted(alive)
     logger.close()
+
+
+@given(st.lists(st.lists(st.floats(0, 100), max_size=9), max_size=9))
+def test_oldest_first_over_all_slices(slices: list[list[float]]) -> None:
+    """The merged order is that of one long sort."""
+    parts = [[Entry("x.log", mtime, 1, False) for mtime in sorted(part)] for part in slices]
+    assert [entry.mtime for entry in oldest_first(parts)] == sorted(chain(*slices))

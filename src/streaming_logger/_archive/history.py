@@ -3,64 +3,57 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import LedgerTail
-from streaming_logger._disk.names import file_name_of
+from streaming_logger._events.ledger import LedgerReader, file_of
+from streaming_logger._events.model import Event, LoopFound, SessionDeleted, SessionEnded
 
-__all__ = ["History"]
+__all__ = ["History", "last_end", "last_loop"]
 
-#: Lines in memory, about 1 kB each; above it the files that were met first are forgotten.
-_MAX_LINES = 50_000
-
-Lines = list[dict[str, Any]]
+#: Events in memory, about 1 kB each; above it the files that were met first are forgotten.
+_MAX_EVENTS = 50_000
 
 
 class History:
-    """The ledger's lines, by file."""
+    """The ledger's events, by file."""
 
     def __init__(self, directory: Directory) -> None:
-        self._tail = LedgerTail(directory)
-        self._lines: dict[str, Lines] = {}
+        self._ledger = LedgerReader(directory)
+        self._events: dict[str, list[Event]] = {}
         self._count = 0
         self._met: deque[str] = deque()
 
     def refresh(self) -> None:
         """Takes in what the ledger has got since. Raises `OSError`."""
-        for event in self._tail.read():
-            name, session = event.get("file"), event.get("session")
-            if not isinstance(name, str):
-                if not isinstance(session, str):
-                    continue
-                name = file_name_of(session)
-            if event["event"] == "deleted":
+        for event in self._ledger.read():
+            name = file_of(event)
+            if name is None:
+                continue
+            if isinstance(event, SessionDeleted):
                 self._forget(name)
                 continue
-            if name not in self._lines:
-                self._lines[name] = []
+            if name not in self._events:
+                self._events[name] = []
                 self._met.append(name)
-            self._lines[name].append(event)
+            self._events[name].append(event)
             self._count += 1
-            while self._count > _MAX_LINES:
+            while self._count > _MAX_EVENTS:
                 self._forget(self._met.popleft())
 
-    def of(self, name: str) -> Lines:
-        """The lines of a file, oldest first."""
-        return self._lines.get(name, [])
+    def of(self, name: str) -> list[Event]:
+        """The events of a file, oldest first."""
+        return self._events.get(name, [])
 
     def _forget(self, name: str) -> None:
-        self._count -= len(self._lines.pop(name, ()))
+        self._count -= len(self._events.pop(name, ()))
 
 
-def last_outcome(lines: Lines) -> tuple[float, str] | None:
-    """(when, outcome) of the last end of a session."""
-    for line in reversed(lines):
-        if isinstance(line.get("outcome"), str) and isinstance(line.get("at"), (int, float)):
-            return line["at"], line["outcome"]
-    return None
+def last_end(events: Sequence[Event]) -> SessionEnded | None:
+    """The end of the last turn that is known to have ended."""
+    return next((event for event in reversed(events) if isinstance(event, SessionEnded)), None)
 
 
-def last_loop(lines: Lines) -> str | None:
+def last_loop(events: Sequence[Event]) -> str | None:
     """The kind of the last loop that the radar found."""
-    return next((str(line.get("kind")) for line in reversed(lines) if line["event"] == "loop"), None)
+    return next((event.kind for event in reversed(events) if isinstance(event, LoopFound)), None)

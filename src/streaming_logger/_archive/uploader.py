@@ -8,22 +8,21 @@ found by the second look, and uploaded in the next pass.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from streaming_logger._archive.body import Digest, put_file
 from streaming_logger._archive.bucket import ArchiveError, Bucket
-from streaming_logger._archive.history import History, last_loop, last_outcome
+from streaming_logger._archive.history import History, last_end, last_loop
 from streaming_logger._archive.keys import Place, host_name_of, is_date, is_host_name
 from streaming_logger._archive.record import Record
 from streaming_logger._archive.turns import UploadTurns
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import ORPHANED, has_failed
 from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
 from streaming_logger._disk.archived import Mark
@@ -33,7 +32,9 @@ from streaming_logger._disk.statx import lstat
 from streaming_logger._disk.store import BusyError, Claim, ClaimedError, DeleteResult, Entry, ForeignFileError
 from streaming_logger._disk.timing import timing_name_of
 from streaming_logger._disk.turns import Turn
-from streaming_logger._sweep.policy import Policy
+from streaming_logger._events.ledger import session_of
+from streaming_logger._events.model import Event, SessionArchived, SessionDeleted
+from streaming_logger._sweep.rules import Facts, Rules
 
 __all__ = ["Uploader"]
 
@@ -41,14 +42,8 @@ __all__ = ["Uploader"]
 _BATCH = 256
 #: Marks without a file, and files without the mark that they had, are looked for in every so many passes.
 _TIDY_EVERY = 100
-#: What a session's end is noted later than its last text, at least so much.
-_GRAIN_SECONDS = 0.01
-
 #: A claim of another process is over after microseconds; a stuck one leaves the file to the sweep.
 _CLAIM_TRIES, _CLAIM_SECONDS = 5, 0.001
-_WELL = ("completed", "released")
-#: The outcome of a session whose process died without a crash journal.
-_ORPHANED = "orphaned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +57,8 @@ class _Completed:
     mark: Mark | None
     """Of an older state."""
     outcome: str
-    lines: list[dict[str, Any]]
+    history: list[Event]
+    """What the ledger has of it."""
 
 
 class _OvertakenError(BusyError):
@@ -119,14 +115,14 @@ class Uploader:
         done, self._done = {} if is_tidying else self._done, {}
         # Before the scan: another process may mark what it has uploaded meanwhile.
         marked = self._store.marks.names() if is_tidying else set()
-        seen: set[str] = set()
+        rules, seen = self._rules, set[str]()
         with (
             contextlib.closing(Owners(self._store.directory)) as owners,
             contextlib.closing(self._store.scan(_BATCH, self._failed)) as slices,
         ):
             for part in slices:
                 seen.update(entry.name for entry in part)
-                due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry)]
+                due = [entry for entry in part if not self._is_done(entry, done) and self._is_due(entry, rules)]
                 self._upload_all(due, owners)
                 if self._is_over():
                     return
@@ -148,14 +144,17 @@ class Uploader:
         self._done[entry.name] = state
         return True
 
-    def _is_due(self, entry: Entry) -> bool:
+    def _is_due(self, entry: Entry, rules: Rules) -> bool:
         if session_id_of(entry.name) is None:
             return False
-        config, age = self._context.settings.config, self._context.clock.wall() - entry.mtime
-        if config.archive.when == "expired":
-            return Policy.of(config).reason(age) is not None
+        age = self._context.clock.wall() - entry.mtime
         # The radar may look at the last text after the session's end.
-        return age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+        is_settled = age >= self._context.timeouts.upload_pause or self._drain_until() is not None
+        return rules.uploads(Facts(age=age)) and (is_settled or rules.uploads_expired)
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules.of(self._context.settings.config)
 
     def _is_over(self) -> bool:
         until = self._drain_until()
@@ -235,33 +234,32 @@ class Uploader:
             if mark is not None and mark.covers(claim.found):
                 self._done[name] = (claim.found.st_mtime, claim.found.st_size)
                 return None
-            lines = self._history.of(name)
-            outcome = self._outcome(claim, lines)
+            history = self._history.of(name)
+            outcome = self._outcome(claim, history)
             if outcome is None:
                 return None
             self._deferred.discard(name)
             fd = self._store.directory.open_file(name, os.O_RDONLY)
-        session = next((str(line["session"]) for line in lines if "session" in line), session_id_of(name) or name)
+        session = next(filter(None, map(session_of, history)), session_id_of(name) or name)
         return _Completed(
-            name=name, session=session, fd=fd, found=claim.found, mark=mark, outcome=outcome, lines=list(lines)
+            name=name, session=session, fd=fd, found=claim.found, mark=mark, outcome=outcome, history=list(history)
         )
 
-    def _outcome(self, claim: Claim, lines: list[dict[str, Any]]) -> str | None:
+    def _outcome(self, claim: Claim, history: list[Event]) -> str | None:
         """How the last turn ended; None while the ledger may not have its end yet."""
         if (failed := self._store.outcome(claim.fd)) is not None:
             return failed
-        end = last_outcome(lines)
-        if end is not None and end[0] >= claim.found.st_mtime - _GRAIN_SECONDS:
-            return end[1]
+        end = last_end(history)
+        if end is not None and end.covers(claim.found.st_mtime):
+            return end.outcome
         if claim.name not in self._deferred:
             self._deferred.add(claim.name)
             return None
-        return _ORPHANED
+        return ORPHANED
 
     def _is_wanted(self, completed: _Completed) -> bool:
-        if self._context.settings.config.archive.only == "all":
-            return True
-        return completed.outcome not in _WELL or last_loop(completed.lines) is not None
+        looped = last_loop(completed.history) is not None
+        return self._rules.wants(failed=has_failed(completed.outcome), looped=looped)
 
     def _upload(self, completed: _Completed, turn: Turn) -> Mark:
         """All of its objects; the mark for this state. Raises `_OvertakenError`."""
@@ -291,12 +289,12 @@ class Uploader:
             characters=digest.characters,
             start=start,
             end=_iso(completed.found.st_mtime),
-            loop=last_loop(completed.lines),
+            loop=last_loop(completed.history),
             sha256=digest.sha256,
             key=place.text_key(settings.compress),
             timing_key=None,
             stored_bytes=0,
-            events=completed.lines,
+            events=[event.to_line() for event in completed.history],
         )
         stored = put_file(
             self._bucket, record.key, completed.fd, size, settings.compress, record.attributes(), progress=progress
@@ -310,17 +308,7 @@ class Uploader:
         with self._lock:
             self.uploaded += 1
         self._context.counters.add(uploads=1, uploaded_bytes=stored)
-        self._context.events.emit(
-            "archived",
-            logging.DEBUG,
-            "archived %s: %d bytes",
-            name,
-            size,
-            session=completed.session,
-            file=name,
-            bytes=size,
-            key=record.key,
-        )
+        self._context.events.emit(SessionArchived(session=completed.session, file=name, bytes=size, key=record.key))
         return Mark.of(completed.found, place.date, place.host, self._bucket.url)
 
     def _upload_timing(self, name: str, place: Place, compress: str, progress: Callable[[], None]) -> str | None:
@@ -343,7 +331,8 @@ class Uploader:
         if not mark.covers(self._store.directory.stat(name)):
             return  # a new turn: the next pass uploads it
         self._store.marks.write(name, mark)
-        if not mark.date or not self._context.settings.config.archive.delete_after_upload:
+        reason = self._rules.after_upload(Facts(age=self._context.clock.wall() - completed.found.st_mtime)).reason
+        if not mark.date or reason != "archived":
             return
         for _ in range(_CLAIM_TRIES):
             how, size = self._store.delete_if(name, lambda claim: mark.covers(claim.found), owners)
@@ -351,23 +340,13 @@ class Uploader:
                 break
             time.sleep(_CLAIM_SECONDS)
         if how is DeleteResult.DELETED:
-            self._context.counters.deleted("archived", 1, size)
-            self._context.events.emit(
-                "deleted",
-                logging.DEBUG,
-                "deleted %s: %s",
-                name,
-                "archived",
-                session=completed.session,
-                file=name,
-                bytes=size,
-                reason="archived",
-            )
+            self._context.counters.deleted(reason, 1, size)
+            self._context.events.emit(SessionDeleted(session=completed.session, file=name, bytes=size, reason=reason))
 
     def _start(self, completed: _Completed) -> str:
         """When the session began, as far as that is known: the birth of its file, or the first that is told of it."""
         born = lstat(str(self._store.directory.path / completed.name)).born
-        times = [line["at"] for line in completed.lines if isinstance(line.get("at"), (int, float))]
+        times = [event.at for event in completed.history]
         # A birth is told by a finer clock than a write: it may come out as the later one.
         return _iso(min(completed.found.st_mtime, *(times if born is None else [born])))
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from streaming_logger._base.escape import one_line
 from streaming_logger._base.modules import loaded
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome
 
 __all__ = [
     "ConfigError",

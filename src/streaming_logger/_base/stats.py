@@ -8,11 +8,7 @@ from typing import Literal
 
 from streaming_logger._base.sync import Guard
 
-__all__ = ["FULL", "Counters", "Health", "Outcome", "Stats", "SweepReport"]
-
-#: How a session ended. "abandoned" is the idle timeout's; "closed": its consumer left before the end;
-#: "crashed": its process died, and its crash journal was recovered.
-Outcome = Literal["completed", "error", "cancelled", "closed", "abandoned", "crashed"]
+__all__ = ["FULL", "Counters", "Health", "Stats", "SweepReport"]
 
 #: Why text is dropped that finds no memory.
 FULL = "buffer full"
@@ -20,7 +16,7 @@ FULL = "buffer full"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepReport:
-    """What one sweep did. Mappings are by reason: retention, max_age, disk.
+    """What one sweep did. Mappings are by reason: retention, max_age, disk; or why a file was kept.
 
     >>> SweepReport(deleted=2, bytes=300, deleted_by_reason={"retention": 2}).deleted
     2
@@ -35,6 +31,8 @@ class SweepReport:
     duration_seconds: float = 0.0
     deleted_by_reason: Mapping[str, int] = field(default_factory=dict)
     bytes_by_reason: Mapping[str, int] = field(default_factory=dict)
+    kept_by_reason: Mapping[str, int] = field(default_factory=dict)
+    """Files old enough to go that were kept: active, pinned, "not archived"; retention: of a failed session."""
     skipped: str = ""
     """Why nothing was swept at all, e.g. another process is sweeping; empty otherwise."""
 

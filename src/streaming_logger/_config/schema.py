@@ -76,7 +76,7 @@ class ArchiveConfig:
     when: str = rules.choice(
         "completed: uploaded when it completes; expired: when its retention is over", "completed", "expired"
     )
-    only: str = rules.choice("trouble: only sessions with another outcome than completed, or a loop", "all", "trouble")
+    only: str = rules.choice("trouble: only sessions that failed, or with a loop", "all", "trouble")
     compress: str = rules.choice("how texts are stored", "gzip", "none")
     delete_after_upload: bool = rules.switch(False, "true: a file is deleted as soon as it is uploaded")
     max_uploads: int = rules.number(8, 1, 256, "sessions uploaded at once", whole=True)
@@ -117,7 +117,7 @@ class Config:
         None,
         0,
         5256000,
-        "the same, if longer, for sessions with any other outcome than completed",
+        "retention of failed sessions, if longer than file_retention_minutes",
         null="the same",
     )
     max_session_age_hours: float | None = rules.number(
@@ -175,30 +175,6 @@ class Config:
         for name, kind in _INNER.items():
             if not isinstance(given := getattr(self, name), kind):
                 raise ConfigError([Problem(name, f"must be a {kind.__name__}", given)])
-
-    @property
-    def immediate(self) -> bool:
-        """Whether a file is deleted as soon as its session is complete."""
-        return self.archive.url is None and (not self.time_based_cleanup or self.file_retention_minutes == 0)
-
-    @property
-    def keeps_failed(self) -> bool:
-        """Whether the files of failed sessions are kept longer than the others."""
-        return self.time_based_cleanup and self.failed_seconds > (self.retention_seconds or 0.0)
-
-    @property
-    def failed_seconds(self) -> float:
-        """How long the files of failed sessions are kept; 0 = as long as the others."""
-        return 60 * (self.failed_retention_minutes or 0)
-
-    @property
-    def retention_seconds(self) -> float | None:
-        """The age at which a completed file goes; None = never by this rule."""
-        if not self.time_based_cleanup:
-            return None if self.archive.url is None else 0.0  # deleted when it is archived
-        if self.file_retention_minutes is None:
-            return None
-        return self.file_retention_minutes * 60
 
 
 #: Sections inside the section: their settings are known by dotted names, as `radar.enabled`.

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,16 +33,11 @@ from streaming_logger._disk.directory import PRIVATE, Directory
 from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.regular import read_whole
 from streaming_logger._events.event_log import EventLog
+from streaming_logger._events.model import ConfigRefused, ConfigReloaded, ReloadRefused
 
 __all__ = ["COPY", "Settings", "write_copy"]
 
 COPY = f"{PRIVATE}/settings.json"
-#: The settings by which files are deleted.
-_RULES = (
-    *("file_retention_minutes", "failed_retention_minutes", "max_session_age_hours", "time_based_cleanup"),
-    *("max_directory_mb", "min_free_disk_mb"),
-)
-
 #: The settings that stay as they were at the start.
 _FIXED = ("directory", "record_timing", "crash_journal", "crash_journal_mb")
 
@@ -70,7 +66,7 @@ class Settings:
         except (ConfigError, FileNotFoundError, MemoryError) as error:
             counters.add(reloads_refused=1)
             self.refusal = text = str(error) or repr(error)
-            events.emit("reload_refused", logging.ERROR, "configuration reload rejected: %s", text, text=text)
+            events.emit(ReloadRefused(text=text))
             return False
         mended, self.refusal = bool(self.refusal), ""
         is_bare = new is WITHOUT_SECTION
@@ -88,15 +84,13 @@ class Settings:
         if changed or mended:
             text = ", ".join(f"{key} {value_of(old, key)} -> {value_of(new, key)}" for key in changed)
             text = text or "as before"
-            events.emit("reloaded", logging.INFO, "configuration reloaded: %s", text, text=text)
+            events.emit(ConfigReloaded(text=text))
         return bool(changed) or mended
 
     def opened(self, events: EventLog) -> None:
         """The logger begins with these settings: says what an operator should know about them."""
         if self.refusal:
-            events.emit(
-                "config_refused", logging.ERROR, "using the default settings: %s", self.refusal, text=self.refusal
-            )
+            events.emit(ConfigRefused(text=self.refusal))
         if self.config is WITHOUT_SECTION:
             self._warn(events)
 
@@ -125,8 +119,8 @@ class Settings:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def differences(config: Config, directory: Directory) -> str:
-    """Where the copy in a directory has other rules for deleting files; empty where it has none. Raises `OSError`."""
+def differences(config: Config, directory: Directory, names: Iterable[str]) -> str:
+    """Which of these settings differ in the copy in a directory; empty where none does. Raises `OSError`."""
     fd = directory.open_file(COPY, os.O_RDONLY)
     try:
         other = parse(json.loads(read_whole(fd, MAX_FILE_BYTES)), environ={})
@@ -136,7 +130,7 @@ def differences(config: Config, directory: Directory) -> str:
         directory.close_file(fd)
     return ", ".join(
         f"{key} {getattr(other, key)} there and {getattr(config, key)} here"
-        for key in _RULES
+        for key in names
         if getattr(other, key) != getattr(config, key)
     )
 

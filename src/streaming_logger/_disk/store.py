@@ -20,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from streaming_logger._base.errors import StreamingLoggerError
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import NO_LOCKS, Directory
@@ -201,9 +202,10 @@ class Store:
     def outcome(self, fd: int) -> str | None:
         """The outcome of a failed session, as `mark` stored it; None for any other."""
         try:
-            return os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
+            found = os.getxattr(fd, _OUTCOME).decode("utf-8", "replace")
         except (OSError, AttributeError):
             return None
+        return found if has_failed(found) else None
 
     def size(self, file: OpenFile) -> int:
         """Bytes in the file, whoever wrote them."""
@@ -304,10 +306,8 @@ class Store:
             with claiming as claim:
                 if claim.found.st_mode & stat.S_ISVTX or not due(claim):  # pinned, or not due any more
                     return DeleteResult.NOT_DUE, 0
-                if not self.directory.can_lock:
-                    return self._delete_on_windows(claim), claim.found.st_size
-                self.directory.unlink(claim.name)
-                self._delete_companions(claim.name)
+                if not self.delete(claim):
+                    return DeleteResult.IN_USE, 0
                 return DeleteResult.DELETED, claim.found.st_size
         except ClaimedError:
             return DeleteResult.CLAIMED, 0
@@ -317,6 +317,19 @@ class Store:
             return DeleteResult.GONE, 0
         except ForeignFileError:
             return DeleteResult.NOT_DUE, 0
+
+    def delete(self, claim: Claim) -> bool:
+        """Deletes a claimed file and what goes with it. False: another process has it open, and this is Windows."""
+        if not self.directory.can_lock:
+            self.directory.close_file(claim.fd)  # there our own open file could not be deleted either
+        try:
+            self.directory.unlink(claim.name)
+        except PermissionError:
+            if self.directory.can_lock:
+                raise
+            return False
+        self._delete_companions(claim.name)
+        return True
 
     def _delete_companions(self, name: str) -> None:
         """A session's timing file and its mark go with its log."""
@@ -335,16 +348,6 @@ class Store:
                 self.directory.unlink(name)
             return True
         return False
-
-    def _delete_on_windows(self, claim: Claim) -> DeleteResult:
-        """There an open file cannot be deleted: our own descriptor goes first, another's protects."""
-        self.directory.close_file(claim.fd)
-        try:
-            self.directory.unlink(claim.name)
-        except PermissionError:
-            return DeleteResult.IN_USE
-        self._delete_companions(claim.name)
-        return DeleteResult.DELETED
 
     # -- looking ---------------------------------------------------------------------
 

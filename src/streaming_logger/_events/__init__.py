@@ -1,4 +1,4 @@
-"""What happens: log records, rate-limited errors, and the observers that events and text go to.
+"""What happens: typed events, log records, rate-limited errors, the ledger, and the observers of events and text.
 
-May import: `_base`, `_disk` (the ledger).
+May import: `_base`, `_disk` (the ledger's file).
 """

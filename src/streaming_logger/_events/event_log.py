@@ -8,10 +8,12 @@ hour away.
 from __future__ import annotations
 
 import logging
+import os
 from typing import NamedTuple
 
 from streaming_logger._base.clock import Clock
-from streaming_logger._events.observers import Event, Observers
+from streaming_logger._events.model import Event
+from streaming_logger._events.observers import Observers
 from streaming_logger._events.records import LogRecords, escaped_message
 
 __all__ = ["EventLog", "Rounds"]
@@ -38,7 +40,6 @@ class EventLog:
         self._clock = clock
         self.records = LogRecords()
         self.observers = Observers(self.report)
-        self.observers.add(self.records)
         # By kind of error. Unlocked: the worst that a race can do is to log a line twice.
         self._faults: dict[str, _Fault] = {}
 
@@ -46,9 +47,22 @@ class EventLog:
         """One log record, with `extra` as its fields."""
         self.records.log(level, text, args, extra)
 
-    def emit(self, kind: str, level: int, text: str, /, *args: object, **fields: object) -> None:
-        """An event, for all observers; `level`, `text` and `args` are its log record (level 0: none)."""
-        self.observers.event(Event(self._clock.wall(), kind, level, text, args, fields))
+    def emit(self, event: Event, *, log: bool = True) -> None:
+        """An event has happened: gives it its time and process, and tells the log and all observers.
+
+        `log` is false for a repeat of what was logged before.
+        """
+        event = event.stamped(self._clock.wall(), os.getpid())
+        if log:
+            self.observers.call("log records", self._log, event)
+        self.observers.event(event)
+
+    def _log(self, event: Event) -> None:
+        level, text, args, fault = event.log_text()
+        if fault:
+            self.report(fault, text, *args, subject=None, **event.fields())
+        elif self.records.wants(level):
+            self.records.log(level, text, args, event.fields())
 
     def report(self, kind: str, text: str, /, *args: object, subject: str | None = None, **extra: object) -> None:
         """A background error: the first of its `kind` at once, its repeats once a minute.

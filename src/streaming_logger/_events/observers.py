@@ -8,28 +8,15 @@ is measured: both are reported, at most once a minute each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-__all__ = ["Event", "Observer", "Observers", "Watched"]
+from streaming_logger._events.model import Event
+
+__all__ = ["Observer", "Observers", "Watched"]
 
 #: One call of an observer that takes longer delays the flush noticeably, and is reported.
 SLOW_SECONDS = 0.1
-
-
-class Event(NamedTuple):
-    """Something that happened: completed, abandoned, released, deleted, dropped, emergency, ..."""
-
-    at: float
-    """Wall time."""
-    kind: str
-    level: int
-    """Of its log record; 0: it has none."""
-    text: str
-    """The log record's format string, and its arguments."""
-    args: tuple[object, ...]
-    fields: Mapping[str, object]
-    """session, file, bytes, age, outcome, reason, ...: what the event has of them."""
 
 
 class Watched(Protocol):
@@ -98,30 +85,31 @@ class Observers:
 
     def event(self, event: Event) -> None:
         for observer in self._all:
-            self._call(observer, observer.on_event, event)
+            self.call(observer.name, observer.on_event, event)
 
     def text(
         self, readers: Sequence[Observer], session_id: str, blocks: Sequence[bytes | memoryview], size: int
     ) -> None:
         """So many bytes of these blocks went to the session's file."""
         for observer in readers:
-            self._call(observer, lambda observer=observer: observer.on_text(session_id, b"".join(blocks)[:size]))
+            self.call(observer.name, lambda observer=observer: observer.on_text(session_id, b"".join(blocks)[:size]))
 
     def sessions(self, sessions: Sequence[Watched]) -> None:
         for observer in self._sessions:
-            self._call(observer, observer.on_sessions, sessions)
+            self.call(observer.name, observer.on_sessions, sessions)
 
     def batch(self) -> None:
         for observer in self._all:
-            self._call(observer, observer.on_batch)
+            self.call(observer.name, observer.on_batch)
 
-    def _call(self, observer: Observer, hook: Callable[..., None], *args: object) -> None:
+    def call(self, name: str, hook: Callable[..., None], *args: object) -> None:
+        """Calls a hook of an observer, guarded and measured."""
         begun = time.perf_counter()
         try:
             hook(*args)
         except Exception as error:  # noqa: BLE001 - an observer never harms the stream
-            self._report(f"observer {observer.name}", "%s failed: %r", observer.name, error)
+            self._report(f"observer {name}", "%s failed: %r", name, error)
         spent = time.perf_counter() - begun
-        self.seconds[observer.name] += spent
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
         if spent > SLOW_SECONDS:
-            self._report(f"slow {observer.name}", "%s took %.1f s: flushes are late", observer.name, spent)
+            self._report(f"slow {name}", "%s took %.1f s: flushes are late", name, spent)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streaming_logger._base.escape import is_visible, one_line
-from streaming_logger._events.observers import Event, Observer
 
 __all__ = ["LogRecords", "escaped_message", "log"]
 
@@ -73,22 +72,21 @@ log.addFilter(_one_line)
 _MAX_WAITING = 10_000
 
 
-class LogRecords(Observer):
+class LogRecords:
     """Makes records. Never raises, even if one of the application's log handlers does."""
-
-    name = "log records"
 
     def __init__(self) -> None:
         self.is_deferred: Callable[[], bool] = lambda: False
         """Whether this thread does I/O now: its records wait for `deliver_waiting`."""
         self._waiting: deque[tuple[int, str, tuple[object, ...], Mapping[str, object]]] = deque(maxlen=_MAX_WAITING)
 
-    def on_event(self, event: Event) -> None:
-        self.log(event.level, event.text, event.args, event.fields)
+    def wants(self, level: int) -> bool:
+        """Whether the application's logging takes records of this level; level 0 stands for none."""
+        return level > 0 and log.isEnabledFor(level)
 
     def log(self, level: int, text: str, args: tuple[object, ...], extra: Mapping[str, object]) -> None:
-        """One record, now or when the I/O is done; none for level 0."""
-        if not level or not log.isEnabledFor(level):
+        """One record, now or when the I/O is done."""
+        if not self.wants(level):
             return
         if self.is_deferred():
             self._waiting.append((level, text, args, extra))

@@ -12,15 +12,18 @@ from pathlib import Path
 from streaming_logger._archive.archiver import Archiver
 from streaming_logger._base.errors import DirectoryError
 from streaming_logger._base.loop import LoopEvent
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
 from streaming_logger._context import Context
 from streaming_logger._disk.owner import Owners
+from streaming_logger._events.model import NoTextFound
 from streaming_logger._runtime import process
 from streaming_logger._runtime.intake import Intake
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
+from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._wal.log import Log, Storage
 from streaming_logger._wal.private import PrivateStorage
@@ -72,7 +75,7 @@ class Engine:
         self.flusher = Flusher(
             context,
             self.log,
-            delete_at_completion=lambda: self.settings.config.immediate or self.worker.inline,
+            at_completion=self._at_completion,
             on_disk_full=self._on_disk_full,
         )
         self.sessions = self.flusher.sessions
@@ -131,13 +134,13 @@ class Engine:
         if self.begin_session(stream.session_id):
             self.streams.begin(stream)
 
-    def end_stream(self, stream: Stream, outcome: str, error: str) -> None:
+    def end_stream(self, stream: Stream, outcome: Ending, error: str) -> None:
         """Ends the session with the last of its streams."""
         ended = self.streams.end(stream, outcome, error)
         if ended is not None:
             self.end(stream.session_id, ended[0], None, ended[1])
 
-    def end(self, session_id: str, outcome: str, done: OneShotEvent | None, error: str = "") -> bool:
+    def end(self, session_id: str, outcome: Ending, done: OneShotEvent | None, error: str = "") -> bool:
         """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
         if not self.log.is_open and not self.log.is_short:
             return False
@@ -153,10 +156,7 @@ class Engine:
     def no_text_found(self, session_id: str, item: str) -> None:
         """A stream that yielded items, none of which had text that is known."""
         self.counters.add(streams_without_text=1)
-        self.events.emit("no_text", 0, "", session=session_id, text=item)
-        self.events.report(
-            "no_text", "no text found in a stream of %s; pass text= to say where it is", item, session=session_id
-        )
+        self.events.emit(NoTextFound(session=session_id, text=item))
 
     def now(self) -> float:
         """Monotonic time."""
@@ -372,7 +372,7 @@ class Engine:
         """How the settings of a live process differ: each sweeps by its own."""
         others = Owners(self.directory)
         try:
-            return differences(self.settings.config, self.directory) if others.any_alive() else ""
+            return differences(self.settings.config, self.directory, SETTINGS) if others.any_alive() else ""
         except OSError:
             return ""  # there is no copy, or it cannot be read: nothing depends on it
         finally:
@@ -418,6 +418,11 @@ class Engine:
         self._is_asked = False  # first: what comes from here on asks again
         for _ in self.flusher.apply():
             pass
+
+    def _at_completion(self, *, failed: bool, released: bool, silent: float) -> Disposal:
+        """What happens to a session's file at its end."""
+        rules = Rules.of(self.settings.config)
+        return rules.at_completion(failed=failed, released=released, silent=silent, inline=self.worker.inline)
 
     def _on_disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""

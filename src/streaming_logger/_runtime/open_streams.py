@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 from streaming_logger._base.clock import Clock
+from streaming_logger._base.outcomes import Ending
 
 __all__ = ["OpenStreams", "Stream"]
 
@@ -48,7 +49,8 @@ class _Session:
 
     def __init__(self) -> None:
         self.streams: dict[int, weakref.ref[Any]] = {}
-        self.outcome, self.error = "completed", ""
+        self.outcome: Ending = "completed"
+        self.error = ""
         """Of a stream that failed, while another one goes on."""
 
 
@@ -75,7 +77,7 @@ class OpenStreams:
         """A stream of this session is read from now on."""
         self._sessions.setdefault(stream.session_id, _Session()).streams[id(stream)] = weakref.ref(stream)
 
-    def end(self, stream: Stream, outcome: str, error: str) -> tuple[str, str] | None:
+    def end(self, stream: Stream, outcome: Ending, error: str) -> tuple[Ending, str] | None:
         """A stream has ended: the outcome and error of its session, None while others of it are read."""
         session = self._sessions.get(stream.session_id)
         if session is None:  # begun in the parent of this process

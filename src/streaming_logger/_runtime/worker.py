@@ -8,13 +8,13 @@ they came) and tasks (generators, advanced slice by slice while they are due). T
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from streaming_logger._base.sync import AutoResetEvent, OneShotEvent, RLock, allocate_lock, is_owned
 from streaming_logger._context import Context
+from streaming_logger._events.model import WorkerRestarted
 
 __all__ = ["Slices", "Task", "Worker"]
 
@@ -254,7 +254,7 @@ class Worker:
         if self._died:
             self._died = False
             self._counters.add(worker_restarts=1)
-            self._events.emit("worker_restarted", logging.ERROR, "the worker thread died and is started again")
+            self._events.emit(WorkerRestarted())
         try:
             if self._deaths > _MAX_DEATHS:
                 raise RuntimeError(f"it died {self._deaths} times in a minute")

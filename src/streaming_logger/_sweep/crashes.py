@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import CRASHED
 from streaming_logger._context import Context
 from streaming_logger._disk.names import SUFFIX
-from streaming_logger._wal.recovery import CRASHED, Recovered, recover
+from streaming_logger._events.model import SessionEnded
+from streaming_logger._wal.recovery import Recovered, recover
 
 __all__ = ["Crashes"]
 
@@ -35,16 +37,9 @@ class Crashes:
             sizes[found.pid] += found.saved
             counters.add(sessions_recovered=1, bytes_recovered=found.saved)
             events.emit(
-                CRASHED,
-                logging.DEBUG,
-                "crashed %s: %d bytes recovered",
-                found.name,
-                found.saved,
-                session=found.session_id,
-                file=found.name,
-                outcome=CRASHED,
-                bytes=found.saved,
-                reason=CRASHED,
+                SessionEnded(
+                    session=found.session_id, file=found.name, outcome=CRASHED, bytes=found.saved, reason=CRASHED
+                )
             )
             if count % _SLICE == 0:
                 events.observers.batch()

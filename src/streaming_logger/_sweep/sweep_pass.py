@@ -1,31 +1,27 @@
-"""One sweep: scans the directory in slices, deletes what is due, frees space, and tallies what it did.
+"""One sweep: scans the directory in slices, asks the rules, frees space, and tallies what was done.
 
 Only files that are old enough are opened. Several sweeps may run at once: each step is safe with others.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from heapq import merge
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
-from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import SweepReport
 from streaming_logger._context import Context
-from streaming_logger._disk.directory import PRIVATE
 from streaming_logger._disk.names import session_id_of
-from streaming_logger._disk.owner import Owners
-from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
-from streaming_logger._disk.store import Claim, DeleteResult, Entry
-from streaming_logger._disk.timing import TIMING_SUFFIX, log_name_of
+from streaming_logger._disk.store import Entry
 from streaming_logger._sweep.emergency import Emergency
-from streaming_logger._sweep.policy import Policy, oldest_first
+from streaming_logger._sweep.files import Files, Swept
+from streaming_logger._sweep.rules import Rules
 
-__all__ = ["ScanPlan", "SweepPass"]
+__all__ = ["ScanPlan", "Slice", "SweepPass", "oldest_first"]
 
 #: Files examined in a slice, and the pause behind it, for a flush and for threads that wait for the GIL.
 _SLICE = 256
@@ -34,6 +30,16 @@ _PAUSE_SECONDS = 0.001
 _FULL_SCAN_EVERY = 10
 #: Limit of due files that were kept and are remembered by name; with more of them the next sweep scans.
 _MAX_RECHECK = 10_000
+
+_by_mtime = attrgetter("mtime")
+
+
+class Slice(NamedTuple):
+    """A part of a sweep: what it did, and the seconds until the next part may begin."""
+
+    pause: float
+    files: list[Swept]
+    """Those that were old enough to be looked at."""
 
 
 class ScanPlan(NamedTuple):
@@ -44,8 +50,8 @@ class ScanPlan(NamedTuple):
 
     until: float
     recheck_names: list[str]
-    """Due, but in use, pinned, or kept because their session failed."""
-    policy: Policy
+    """Old enough, but kept: in use, pinned, not archived yet, or failed."""
+    rules: Rules
     generation: int
     sweeps_left: int
 
@@ -53,50 +59,47 @@ class ScanPlan(NamedTuple):
 class SweepPass:
     """One sweep, and its tally."""
 
-    def __init__(self, context: Context, policy: Policy, report: Callable[..., None] | None = None) -> None:
-        """`report` is called with what cannot be examined or deleted; by default that is current for a minute."""
+    def __init__(self, context: Context, files: Files) -> None:
         self._store = context.store
         self._clock = context.clock
-        self._events = context.events
-        self._report = report or context.events.report
-        self.policy = policy
-        self._settings = context.settings
-        self._counters = context.counters
-        self._owners = Owners(context.store.directory)
-        self.claims: dict[str, str] = {}
-        """Due files that another process has claimed, and which one."""
-        self._files: Counter[str] = Counter()
+        self._observers = context.events.observers
+        self.files = files
+        self.rules = files.rules
+        self._deleted: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
-        self._errors = self._scanned = self._in_use = 0
+        self._kept: dict[str, str] = {}
+        """Why files that are old enough were kept, by name."""
+        self._scanned = 0
+        self._swept: list[Swept] = []
         self._rest: list[list[Entry]] = []  # in slices, each sorted by age, for an emergency
         self._size = 0
         self._recheck_names: list[str] = []
         self._until = float("inf")
         self._sweeps_left = _FULL_SCAN_EVERY
 
-    def scan(self, *, keep_rest: bool) -> Iterator[float]:
+    def scan(self, *, keep_rest: bool) -> Iterator[Slice]:
         """Deletes the due ones of all files; remembers the rest, in case space is low."""
-        self._until = self._clock.wall() + self.policy.least_age
+        self._until = self._clock.wall() + self.rules.least_age
         # Closed explicitly: an exception that a signal raises in a generator's finalizer is swallowed.
-        with closing(self._store.scan(_SLICE, self.failed)) as slices:
+        with closing(self._store.scan(_SLICE, self.files.failed)) as slices:
             yield from self._by_age(slices, keep_rest)
 
-    def recheck(self, plan: ScanPlan) -> Iterator[float]:
+    def recheck(self, plan: ScanPlan) -> Iterator[Slice]:
         """Deletes the due ones of the files that a plan names."""
         self._until, self._sweeps_left = plan.until, plan.sweeps_left - 1
-        with closing(self._store.find(plan.recheck_names, _SLICE, self.failed)) as slices:
+        with closing(self._store.find(plan.recheck_names, _SLICE, self.files.failed)) as slices:
             yield from self._by_age(slices, False)
 
     def plan(self) -> ScanPlan | None:
         """What this sweep foresees; None where it could not examine everything."""
-        if self._errors or len(self._recheck_names) > _MAX_RECHECK:
+        if self.files.errors or len(self._recheck_names) > _MAX_RECHECK:
             return None
         generation = self._store.directory.generation
-        return ScanPlan(self._until, self._recheck_names, self.policy, generation, self._sweeps_left)
+        return ScanPlan(self._until, self._recheck_names, self.rules, generation, self._sweeps_left)
 
-    def _by_age(self, slices: Iterable[list[Entry]], keep_rest: bool) -> Iterator[float]:
-        now, oldest = self._clock.wall(), float("inf")
-        young = now - self.policy.least_age
+    def _by_age(self, slices: Iterable[list[Entry]], keep_rest: bool) -> Iterator[Slice]:
+        oldest = float("inf")
+        young = self._clock.wall() - self.rules.least_age
         for part in slices:
             self._scanned += len(part)
             rest = []
@@ -104,7 +107,7 @@ class SweepPass:
                 if entry.mtime >= young:
                     if entry.mtime < oldest:
                         oldest = entry.mtime  # not min(): this runs for each file
-                elif (reason := self.policy.reason(now - entry.mtime)) and self._delete(entry, reason):
+                elif self._delete(entry):
                     continue
                 else:
                     self._recheck_names.append(entry.name)
@@ -112,146 +115,64 @@ class SweepPass:
                     rest.append(entry)
                     self._size += entry.size
             if keep_rest:
-                rest.sort(key=lambda entry: entry.mtime)
+                rest.sort(key=_by_mtime)
                 self._rest.append(rest)
-            self._events.observers.batch()
-            yield _PAUSE_SECONDS
-        self._until = min(self._until, oldest + self.policy.least_age)
+            yield self._slice()
+        self._until = min(self._until, oldest + self.rules.least_age)
 
-    def remove_files_of_dead_processes(self) -> None:
-        """Temporary files and owner files, whatever their age."""
-        try:
-            for name in temporary_files(self._store.directory):
-                self._remove_abandoned(name)
-        except OSError as error:
-            self.failed(PRIVATE, error)
-        with suppress(OSError):  # reported with each session's file that may be parked, then
-            self._owners.any_alive()  # looking removes those of the dead
-
-    def _remove_abandoned(self, name: str) -> bool:
-        try:
-            return remove_abandoned(self._store.directory, name)
-        except FileNotFoundError:
-            return True  # its process lives and is done with it, or another sweep removed it
-        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
-            self.failed(name, error)
-            return False
-
-    def _delete_timing(self, name: str) -> bool:
-        """A timing file goes with its log, and by itself where that was deleted without it."""
-        try:
-            return session_id_of(log_name_of(name)) is not None and self._store.delete_orphaned_timing(name)
-        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
-            self.failed(name, error)
-            return False
-
-    def free_space(self, emergency: Emergency) -> Iterator[float]:
-        """In an emergency: deletes the oldest completed files, even inside their window."""
-        need = emergency.need(chain.from_iterable(self._rest), self._size, self._owners)
-        freed = deleted = 0
-        if any(need):
-            self._events.emit(
-                "emergency",
-                logging.WARNING,
-                "low disk space: deleting the oldest completed files, %d bytes",
-                need.bytes,
-                bytes=need.bytes,
-                reason="disk",
-            )
+    def free_space(self, emergency: Emergency) -> Iterator[Slice]:
+        """In an emergency: deletes the oldest completed files, whatever their age."""
+        need = emergency.need(self.rules, chain.from_iterable(self._rest), self._size, self.files.owners)
+        self.files.emergency(need)
         for count, entry in enumerate(oldest_first(self._rest)):
-            if freed >= need.bytes and deleted >= need.files:
+            if not need:
                 break
-            if self._delete(entry, "disk"):
-                freed, deleted = freed + entry.size, deleted + 1
+            if self._delete(entry, is_emergency=True):
+                need = need.after(entry.size)
             if count % _SLICE == _SLICE - 1:
-                self._events.observers.batch()
-                yield _PAUSE_SECONDS
-        self._events.observers.batch()
+                yield self._slice()
+        yield self._slice()
 
-    def failed(self, what: str, error: Exception) -> None:
-        """Counts and reports what could not be examined or deleted."""
-        self._errors += 1
-        kind = error.errno if isinstance(error, OSError) else type(error).__name__
-        text = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
-        self._report(f"sweep {kind}", "cannot sweep %s: %s", what, text, subject=what, reason="error")
+    def _slice(self) -> Slice:
+        self._observers.batch()
+        swept, self._swept = self._swept, []
+        return Slice(_PAUSE_SECONDS, swept)
 
-    def close(self) -> None:
-        self._owners.close()
+    def _delete(self, entry: Entry, *, is_emergency: bool = False) -> bool:
+        """Deletes one file if it is due; whether it is gone."""
+        if session_id_of(entry.name) is None:
+            return self.files.delete_other(entry.name)
+        swept = self.files.delete(entry, is_emergency=is_emergency)
+        if swept is None:
+            return False
+        is_due, reason = swept.verdict.is_due, swept.verdict.reason
+        if is_due:
+            self._deleted[reason] += 1
+            self._bytes[reason] += swept.size
+            self._kept.pop(entry.name, None)
+        elif is_emergency:
+            return False  # most of these files are not old enough
+        else:
+            self._kept[entry.name] = reason
+        self._swept.append(swept)
+        return is_due
 
     def report(self, skipped: str, seconds: float) -> SweepReport:
+        kept = Counter(self._kept.values())
         return SweepReport(
-            deleted=self._files.total(),
+            deleted=self._deleted.total(),
             bytes=self._bytes.total(),
-            errors=self._errors,
+            errors=self.files.errors,
             scanned=self._scanned,
-            kept_in_use=self._in_use,
+            kept_in_use=kept["active"],
             duration_seconds=seconds,
-            deleted_by_reason=dict(self._files),
+            deleted_by_reason=dict(self._deleted),
             bytes_by_reason=dict(self._bytes),
+            kept_by_reason=dict(kept),
             skipped=skipped,
         )
 
-    def _delete(self, entry: Entry, reason: str) -> bool:
-        """Deletes one file if it is a completed session's, unused and still due while it is claimed."""
-        session = session_id_of(entry.name)
-        if session is None and entry.name.endswith(TIMING_SUFFIX):
-            return self._delete_timing(entry.name)
-        if entry.pinned:
-            return False
-        if session is None:
-            return is_temporary(entry.name) and self._remove_abandoned(entry.name)
 
-        is_archived = True
-
-        def due(claim: Claim) -> bool:
-            nonlocal is_archived, reason
-            age = self._clock.wall() - claim.found.st_mtime
-            if claim.found.st_mtime != entry.mtime and self.policy.reason(age) is None:
-                return False  # written to since the scan
-            # failed_retention_minutes delays the retention, not max_session_age_hours or an emergency.
-            kept_if_failed = reason == "retention" and self.policy.reason(age, failed=True) is None
-            if kept_if_failed and self._store.outcome(claim.fd) is not None:
-                return False
-            is_archived = self._is_archived(claim)
-            if not is_archived and reason == "retention":  # the archive delays the same rule, and no other
-                if self.policy.max_age is None or age <= self.policy.max_age:
-                    return False
-                reason = "max_age"
-            return True
-
-        try:
-            result, size = self._store.delete_if(entry.name, due, self._owners)
-        except Exception as error:  # noqa: BLE001 - it is this file's: the others are swept
-            # A symlink may have been put there since the scan: not a session's file.
-            if not (isinstance(error, OSError) and error.errno == errno.ELOOP):
-                self.failed(entry.name, error)
-            return False
-        if result is DeleteResult.CLAIMED:
-            self.claims[entry.name] = self._store.directory.holder(entry.name)
-        if result is not DeleteResult.DELETED:
-            self._in_use += result is not DeleteResult.GONE
-            return False
-        self._files[reason] += 1
-        self._bytes[reason] += size
-        self._counters.add(deleted_unarchived=not is_archived)
-        self._events.emit(
-            "deleted",
-            logging.DEBUG,
-            "deleted %s: %s",
-            entry.name,
-            reason,
-            session=session,
-            file=entry.name,
-            bytes=size,
-            age=round(self._clock.wall() - entry.mtime, 3),
-            reason=reason,
-            **({} if is_archived else {"archived": False}),
-        )
-        return True
-
-    def _is_archived(self, claim: Claim) -> bool:
-        """Whether the archive is done with it; true where there is none."""
-        if self._settings.config.archive.url is None:
-            return True
-        mark = self._store.marks.read(claim.name)
-        return mark is not None and mark.covers(claim.found)
+def oldest_first(slices: Iterable[list[Entry]]) -> Iterator[Entry]:
+    """Entries by mtime, from slices that were sorted one by one: no long sort holds the GIL."""
+    return merge(*slices, key=_by_mtime)

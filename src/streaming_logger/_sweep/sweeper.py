@@ -1,4 +1,4 @@
-"""The completed half: scans the directory in slices, asks `policy`, deletes, reports.
+"""The completed half: scans the directory in slices, asks the rules, deletes, reports.
 
 It need not know which sessions are active: their files are locked, or their names are in a
 live owner file. Only files that are old enough are opened, and while no file can be due the
@@ -8,7 +8,7 @@ worker's sweeps do not even scan: see `ScanPlan`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from streaming_logger._base.clock import StepGuard
@@ -17,8 +17,9 @@ from streaming_logger._context import Context
 from streaming_logger._disk.turns import Patience, Turn, Turns
 from streaming_logger._sweep.crashes import Crashes
 from streaming_logger._sweep.emergency import Emergency
-from streaming_logger._sweep.policy import Policy
-from streaming_logger._sweep.sweep_pass import ScanPlan, SweepPass
+from streaming_logger._sweep.files import DryRun, Files
+from streaming_logger._sweep.rules import Need, Rules
+from streaming_logger._sweep.sweep_pass import ScanPlan, Slice, SweepPass
 
 __all__ = ["Sweeper"]
 
@@ -63,15 +64,15 @@ class Sweeper:
             return
         try:
             with closing(self.sweep(planned=True)) as slices:
-                for pause in slices:
+                for part in slices:
                     turn.show_progress()
-                    yield pause
+                    yield part.pause
         finally:
             turn.close()
 
-    def sweep_at_once(self, policy: Policy | None = None, *, planned: bool = False) -> SweepReport:
+    def sweep_at_once(self, rules: Rules | None = None, *, planned: bool = False) -> SweepReport:
         """All slices of `sweep`, without pauses."""
-        slices = self.sweep(policy, planned=planned)
+        slices = self.sweep(rules, planned=planned)
         while True:
             try:
                 next(slices)
@@ -79,39 +80,36 @@ class Sweeper:
                 report: SweepReport = end.value
                 return report
 
-    def sweep(self, policy: Policy | None = None, *, planned: bool = False) -> Generator[float, None, SweepReport]:
-        """One sweep, in slices. With a policy of its own (`cleanup_old_sessions`) there are no emergencies.
+    def sweep(self, rules: Rules | None = None, *, planned: bool = False) -> Generator[Slice, None, SweepReport]:
+        """One sweep, in slices: by the settings, or by rules of its own (`cleanup_old_sessions`).
 
         `planned`: by the plan of the last such sweep, where that still holds; else it scans.
         """
-        begun = self._clock.monotonic()
-        sweep_pass = SweepPass(self._context, policy or Policy.of(self._settings.config), self._faults.report)
+        by_settings, begun = rules is None, self._clock.monotonic()
+        rules = rules or Rules.of(self._settings.config)
+        sweep_pass = SweepPass(self._context, Files(self._context, rules, self._faults.report))
         plan, self._plan = (self._plan, None) if planned else (None, self._plan)
+        if plan is not None and not self._holds(plan, rules):
+            plan = None
         skipped = self._why_not()
         if not skipped:
             try:
-                yield from self.crashes.recover()
-                sweep_pass.remove_files_of_dead_processes()
-                low_space = policy is None and self.emergency.is_possible
-                if policy is None and not low_space:
-                    self.emergency.is_over()
-                is_whole = plan is None or low_space or not self._holds(plan, sweep_pass.policy)
-                if plan is None or is_whole:
-                    yield from sweep_pass.scan(keep_rest=low_space)
-                else:
-                    yield from sweep_pass.recheck(plan)
-                if low_space:
-                    yield from sweep_pass.free_space(self.emergency)
+                for pause in self.crashes.recover():
+                    yield Slice(pause, [])
+                sweep_pass.files.remove_leftovers()
+                if by_settings and not self.emergency.is_possible(rules):
+                    sweep_pass.files.emergency(Need())
+                is_whole = yield from self._steps(sweep_pass, plan)
                 if planned:
                     self._plan = sweep_pass.plan()
-                if is_whole and policy is None:
+                if is_whole and by_settings:
                     self._faults.end()
             except Exception as error:  # noqa: BLE001 - a caller sweeps, too, and must not see it
-                sweep_pass.failed("the directory", error)
+                sweep_pass.files.failed("the directory", error)
             finally:
-                sweep_pass.close()
-        self._report_claims(sweep_pass.claims)
-        if policy is None and not skipped:
+                sweep_pass.files.close()
+        self._report_claims(sweep_pass.files.claims)
+        if by_settings and not skipped:
             self._stuck.end()
         report = sweep_pass.report(skipped, self._clock.monotonic() - begun)
         self._counters.swept(report, self._clock.wall())
@@ -129,11 +127,36 @@ class Sweeper:
             )
         return report
 
+    def dry_run(self, rules: Rules, report: Callable[..., None]) -> Generator[Slice, None, SweepReport]:
+        """What a sweep would do now: the same steps, and nothing is changed. For who opened the directory to read it.
+
+        `report` is called with what cannot be examined.
+        """
+        begun, sweep_pass = self._clock.monotonic(), SweepPass(self._context, DryRun(self._context, rules, report))
+        try:
+            yield from self._steps(sweep_pass, None)
+        finally:
+            sweep_pass.files.close()
+        return sweep_pass.report("", self._clock.monotonic() - begun)
+
+    def _steps(self, sweep_pass: SweepPass, plan: ScanPlan | None) -> Generator[Slice, None, bool]:
+        """Deletes what is due, then what an emergency asks for; whether all files were looked at."""
+        low_space = self.emergency.is_possible(sweep_pass.rules)
+        if low_space or plan is None:
+            yield from sweep_pass.scan(keep_rest=low_space)
+        else:
+            yield from sweep_pass.recheck(plan)
+        if low_space:
+            yield from sweep_pass.free_space(self.emergency)
+        return low_space or plan is None
+
     def _why_not(self) -> str:
         """Why nothing may be deleted now; empty when sweeping is safe."""
+        if not self._settings.config.enabled:
+            return "logging is disabled"
         step = self._guard.stepped()
         if step:
-            wait = self._settings.config.retention_seconds or 600.0
+            wait = Rules.of(self._settings.config).usual_retention  # whatever the rules of this sweep are
             self._guard.block(wait)
             self._events.log(logging.WARNING, "the clock jumped by %+.0f s: nothing is deleted for %.0f s", step, wait)
         if self._guard.blocked:
@@ -151,8 +174,8 @@ class Sweeper:
         self._events.clear("no locks", "", subject="file system")
         return ""
 
-    def _holds(self, plan: ScanPlan, policy: Policy) -> bool:
-        same = plan.policy == policy and plan.generation == self._store.directory.generation
+    def _holds(self, plan: ScanPlan, rules: Rules) -> bool:
+        same = plan.rules == rules and plan.generation == self._store.directory.generation
         return same and plan.sweeps_left > 0 and self._clock.wall() < plan.until
 
     def _turn(self) -> Turn | None:

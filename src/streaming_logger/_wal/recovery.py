@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import CRASHED
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.store import BusyError, OpenFile, Store
 from streaming_logger._disk.timing import completed, format_line, recorded_size
@@ -21,10 +22,7 @@ from streaming_logger._wal.contents import LOST, Attempt, Turn, turns_in
 from streaming_logger._wal.dead import DeadLog, Resume, dead_logs
 from streaming_logger._wal.header import LogError
 
-__all__ = ["CRASHED", "Recovered", "recover", "waiting_logs"]
-
-#: The outcome of a session whose process died.
-CRASHED = "crashed"
+__all__ = ["Recovered", "recover", "waiting_logs"]
 
 
 class Recovered(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -12,7 +11,8 @@ from typing import Any
 
 from streaming_logger._config.schema import RadarConfig
 from streaming_logger._context import Context
-from streaming_logger._events.observers import Event, Observer
+from streaming_logger._events.model import Event, LoopFound, SessionEnded
+from streaming_logger._events.observers import Observer
 from streaming_logger._watch.loops import Finding, LoopDetector, LoopSettings
 
 __all__ = ["Radar", "Runaway"]
@@ -108,8 +108,8 @@ class Radar(Observer):
         stream.size += size
 
     def on_event(self, event: Event) -> None:
-        if "outcome" in event.fields:
-            stream = self._streams.pop(str(event.fields["session"]), None)
+        if isinstance(event, SessionEnded):
+            stream = self._streams.pop(event.session, None)
             if stream is not None and 0 < stream.size < _ENOUGH:
                 self._queue(stream)
 
@@ -174,21 +174,10 @@ class Radar(Observer):
 
     def _found(self, stream: _Stream, finding: Finding) -> None:
         session_id = stream.session_id
-        ended = {} if self._streams.get(session_id) is stream else {"ended": True}
+        has_ended = self._streams.get(session_id) is not stream
         runaway = Runaway(session_id=session_id, **finding._asdict())
         self._counters.add(loops_found=1)
-        self._events.emit(
-            "loop",
-            logging.WARNING,
-            "%s loops since character %d: %d characters repeated, %r",
-            session_id,
-            runaway.offset,
-            runaway.repeated,
-            runaway.sample,
-            session=session_id,
-            **finding._asdict(),
-            **ended,
-        )
+        self._events.emit(LoopFound(session=session_id, **finding._asdict(), ended=has_ended))
         if self.on_runaway is not None:
             self._call(self.on_runaway, runaway)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from streaming_logger._context import Context
-from streaming_logger._events.observers import Event, Observer, Watched
+from streaming_logger._events.model import Event, SessionEnded, SessionStalled, StallEnded
+from streaming_logger._events.observers import Observer, Watched
 
 __all__ = ["Stalls"]
 
@@ -37,30 +37,12 @@ class Stalls(Observer):
             elif limit is not None and now - session.last_write > limit and not session:
                 self._since[session.id] = session.last_write
                 self._counters.add(stalls=1)
-                self._events.emit(
-                    "stalled",
-                    logging.WARNING,
-                    "%s stalled: no text for %.1f s",
-                    session.id,
-                    now - session.last_write,
-                    session=session.id,
-                    seconds=round(now - session.last_write, 1),
-                )
+                self._events.emit(SessionStalled(session=session.id, seconds=round(now - session.last_write, 1)))
 
     def on_event(self, event: Event) -> None:
-        if "outcome" in event.fields and event.fields["session"] in self._since:
-            self._ended(str(event.fields["session"]), str(event.fields["outcome"]), self._clock.monotonic())
+        if isinstance(event, SessionEnded) and event.session in self._since:
+            self._ended(event.session, event.outcome, self._clock.monotonic())
 
     def _ended(self, session_id: str, how: str, at: float) -> None:
         seconds = at - self._since.pop(session_id)
-        self._events.emit(
-            "stall_ended",
-            logging.WARNING,
-            "%s %s after a stall of %.1f s",
-            session_id,
-            how,
-            seconds,
-            session=session_id,
-            seconds=round(seconds, 1),
-            reason=how,
-        )
+        self._events.emit(StallEnded(session=session_id, seconds=round(seconds, 1), reason=how))

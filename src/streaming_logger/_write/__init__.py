@@ -1,4 +1,4 @@
 """From the log to the files: sessions, which files are open, the flush and the completion.
 
-May import: `_base`, `_disk`, `_wal`.
+May import: `_base`, `_disk`, `_events`, `_wal`.
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Callable, Sequence
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
 from streaming_logger._disk.store import BusyError
+from streaming_logger._events.model import TextDropped
 from streaming_logger._write.extension import Extension
 from streaming_logger._write.open_files import OpenFiles
 from streaming_logger._write.session import Mark, Session
@@ -91,13 +91,15 @@ class Cap(Extension):
         first = session.id not in self._capped
         self._capped.add(session.id)
         self._events.emit(
-            "dropped",
-            logging.WARNING if first else 0,
-            "%s is longer than max_session_mb: its beginning and its last part are kept",
-            session.name,
-            session=session.id,
-            characters=cut.characters,
-            reason=SESSION_CAP,
+            TextDropped(
+                session=session.id,
+                characters=cut.characters,
+                reason=SESSION_CAP,
+                begin=cut.start,
+                end=cut.end,
+                marker=cut.marker,
+            ),
+            log=first,
         )
         return cut
 

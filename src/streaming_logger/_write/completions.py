@@ -6,23 +6,25 @@ Only the thread that holds the worker's I/O lock runs this code.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
+from typing import Literal, Protocol
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._base.stats import FULL
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import DeleteResult
+from streaming_logger._events.model import SessionDeleted, SessionEnded
 from streaming_logger._wal.notes import Notes
 from streaming_logger._write.session import Completion, Session
 from streaming_logger._write.sessions import Sessions
 from streaming_logger._write.writer import Writer
 
-__all__ = ["FIRST_RETRY_SECONDS", "Completions"]
+__all__ = ["FIRST_RETRY_SECONDS", "AtCompletion", "Completions"]
 
 #: A file that another process locks is retried after so long, then twice as long, ...
 FIRST_RETRY_SECONDS = 0.02
@@ -32,11 +34,17 @@ _LAST_TRIES = 100
 _BATCH = 32
 
 
+class AtCompletion(Protocol):
+    """Says what happens to a session's file at its end; see `Rules.at_completion`."""
+
+    def __call__(self, *, failed: bool, released: bool, silent: float) -> Literal["delete", "keep", "restart"]: ...
+
+
 class Completions:
-    """The ended turns. `delete_at_completion` is asked at each."""
+    """The ended turns. `at_completion` is asked at each."""
 
     def __init__(
-        self, context: Context, sessions: Sessions, writer: Writer, notes: Notes, delete: Callable[[], bool]
+        self, context: Context, sessions: Sessions, writer: Writer, notes: Notes, at_completion: AtCompletion
     ) -> None:
         self._sessions = sessions
         self._writer = writer
@@ -48,7 +56,7 @@ class Completions:
         self._counters = context.counters
         self._clock = context.clock
         self._events = context.events
-        self._delete_at_completion = delete
+        self._at_completion = at_completion
         # By session id: ended turns whose text is not in the file yet, in order.
         self._unfinished: dict[str, deque[Completion]] = {}
         # Whom to tell that a turn is over, after the ledger has it; and the numbers of these ends.
@@ -130,10 +138,10 @@ class Completions:
         if session.dropped_chars:
             self._writer.report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
-        deleted = False
+        begin, end = self._place(session)
         try:
             self._writer.finish(session)
-            deleted = self._close(session, completion, age)
+            self._close(session, completion, age)
         except Exception as error:  # noqa: BLE001 - all its text is written: it is complete
             self._failed(session.id, name, error)
             self._files.close(session)
@@ -144,29 +152,41 @@ class Completions:
         elif completion.end.cause != "released":
             self._counters.add(sessions_completed=1)
         self._events.emit(
-            completion.end.cause if completion.end.cause in ("abandoned", "released") else "completed",
-            logging.DEBUG,
-            "%s %s: %d bytes%s",
-            completion.end.outcome,
-            name,
-            size,
-            ", deleted at once" if deleted else "",
-            session=session.id,
-            file=name,
-            outcome=completion.end.outcome,
-            bytes=size,
-            age=round(age, 3),
-            reason=completion.end.cause,
-            **({"error": completion.end.error} if completion.end.error else {}),
+            SessionEnded(
+                session=session.id,
+                file=name,
+                outcome=completion.end.outcome,
+                bytes=size,
+                begin=begin,
+                end=end,
+                reason=completion.end.cause,
+                age=round(age, 3),
+                error=completion.end.error,
+            )
         )
         return True
 
-    def _close(self, session: Session, completion: Completion, idle: float) -> bool:
-        """Closes the file, or deletes it where that is the rule; whether it did."""
+    def _place(self, session: Session) -> tuple[int | None, int | None]:
+        """(begin, end) of the turn in its file, in bytes; None where that is not known.
+
+        A turn from which the middle was cut has written more than it has there: it begins behind the one before.
+        """
+        if not session.written:
+            return None, None
+        try:
+            file = session.file
+            end = self._store.directory.stat(session.name).st_size if file is None else self._store.size(file)
+        except OSError:
+            return None, None
+        return max(0, end - session.written), end
+
+    def _close(self, session: Session, completion: Completion, idle: float) -> None:
+        """Closes the file, or deletes it where that is the rule."""
         config = self._settings.config
         released = completion.end.cause == "released"
-        failed = completion.end.outcome != "completed" and not released
-        if not released and self._delete_at_completion() and not (failed and config.keeps_failed):
+        failed = has_failed(completion.end.outcome)
+        what = self._at_completion(failed=failed, released=released, silent=idle)
+        if what == "delete":
             file = self._files.detach(session)
             if file is not None:
                 how, size = self._store.delete_completed(session.name, file)
@@ -174,12 +194,9 @@ class Completions:
                 how, size = self._store.delete_if(session.name, lambda claim: True)
             if how is DeleteResult.DELETED:
                 self._counters.deleted("immediate", 1, size)
-                self._events.emit(
-                    "deleted", 0, "", session=session.id, file=session.name, bytes=size, reason="immediate"
-                )
-            return how is DeleteResult.DELETED
-        # The debugging window of a stream that stalled begins at its end, not at its last word.
-        if session.written and idle > max(1.0, 0.1 * (config.retention_seconds or 600.0)):
+                self._events.emit(SessionDeleted(session=session.id, file=session.name, bytes=size, reason="immediate"))
+            return
+        if session.written and what == "restart":
             self._store.directory.touch(session.name)
         if session.written and (failed or config.durability == "completed"):
             file = self._files.acquire(session)  # again, if it was parked
@@ -188,7 +205,6 @@ class Completions:
             if config.durability == "completed":
                 self._store.sync(file)
         self._files.close(session)
-        return False
 
     def _failed(self, session_id: str, name: str, error: Exception, subject: str | None = None) -> None:
         self._counters.add(write_errors=1)

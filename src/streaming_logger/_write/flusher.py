@@ -12,7 +12,7 @@ from streaming_logger._context import Context
 from streaming_logger._wal.log import Log
 from streaming_logger._wal.notes import Notes
 from streaming_logger._wal.record import About
-from streaming_logger._write.completions import FIRST_RETRY_SECONDS, Completions
+from streaming_logger._write.completions import FIRST_RETRY_SECONDS, AtCompletion, Completions
 from streaming_logger._write.session import Session
 from streaming_logger._write.sessions import Sessions
 from streaming_logger._write.writer import Writer
@@ -36,14 +36,14 @@ _NOTED = 512
 
 
 class Flusher:
-    """See the module. `delete` is asked at each completion whether its file is deleted at once."""
+    """See the module. `at_completion` is asked at each completion; `on_disk_full` is called when the disk is."""
 
     def __init__(
         self,
         context: Context,
         log: Log,
         *,
-        delete_at_completion: Callable[[], bool],
+        at_completion: AtCompletion,
         on_disk_full: Callable[[], None],
     ) -> None:
         self._log = log
@@ -54,7 +54,7 @@ class Flusher:
         self._notes = Notes(log)
         self.sessions = Sessions(log, context.counters, lambda: context.settings.buffer_bytes, context.clock.monotonic)
         self.writer = Writer(context, self.sessions, self._notes, on_disk_full)
-        self._completions = Completions(context, self.sessions, self.writer, self._notes, delete_at_completion)
+        self._completions = Completions(context, self.sessions, self.writer, self._notes, at_completion)
         self.files = self.writer.files
         self.unfinished = self._completions.unfinished
         self._is_quiet = False

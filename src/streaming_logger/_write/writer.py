@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Container, Sequence
-from typing import Any
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
 from streaming_logger._disk.store import BusyError, ForeignFileError
+from streaming_logger._events.model import TextDropped
 from streaming_logger._wal.notes import Notes
 from streaming_logger._wal.record import Claim
 from streaming_logger._write.extension import Extension
@@ -231,6 +231,4 @@ class Writer:
             return
         if reason == FULL:
             self._sessions.drops_reported += characters
-        lost: dict[str, Any] = {"session": session.id, "characters": characters, "reason": reason}
-        self._events.emit("dropped", 0, "", **lost)
-        self._events.report("dropped", "%d characters of %s dropped: %s", characters, session.id, reason, **lost)
+        self._events.emit(TextDropped(session=session.id, characters=characters, reason=reason))

@@ -14,11 +14,12 @@ from typing import NamedTuple, get_args
 from streaming_logger._archive.bucket import Bucket, UnusableError
 from streaming_logger._archive.keys import is_date
 from streaming_logger._archive.record import Record
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Ending
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.names import SUFFIX, file_name_of, session_id_of
+from streaming_logger._view.resolve import UsageError, begins, ids_meant, resolve, stems_meant
+from streaming_logger._view.target import Target
 from streaming_logger.cli._keep import opened
-from streaming_logger.cli._target import Target, UsageError, find_target
 from streaming_logger.cli._temporary import temporary_directory
 from streaming_logger.cli._text import Column, counted, one_line, print_table, size
 from streaming_logger.cli._verb import (
@@ -32,15 +33,15 @@ from streaming_logger.cli._verb import (
     print_json,
     print_json_lines,
     refuse_unknown,
+    target_of,
 )
-from streaming_logger.cli._view import resolve
 
 __all__ = ["VERBS", "Downloaded", "downloaded", "list_archive", "list_arguments"]
 
 #: So many sessions are named when the beginning of an id is that of several.
 _SHOWN = 20
 
-_OUTCOMES = (*get_args(Outcome), "released", "disabled")
+_OUTCOMES = get_args(Ending)
 
 _COLUMNS = (
     Column("OUTCOME", state=True),
@@ -53,7 +54,7 @@ _COLUMNS = (
 
 
 def _bucket(args: Namespace) -> Bucket:
-    url = args.archive or find_target(args.dir, args.config).config.archive.url
+    url = args.archive or target_of(args, must_exist=False).config.archive.url
     if url is None:
         raise UsageError("no archive is configured: name it by --archive URL, or set archive.url")
     return Bucket(url, must_exist=True)
@@ -76,13 +77,13 @@ def _found(bucket: Bucket, wanted: str, problems: _Problems) -> list[Record]:
 
     if not wanted:
         raise UsageError("the ID is empty")
-    given = wanted.removesuffix(SUFFIX)  # the name of its file, as another listing may have it, or its id
-    is_name = "%" in given and session_id_of(given + SUFFIX) is not None
-    name = given if is_name else file_name_of(wanted).removesuffix(SUFFIX)
-    records = lookup.records_of(bucket, name, problems.report)
-    if records or problems.code != OK:
-        return records
-    names = lookup.sessions_beginning(bucket, name, _SHOWN)
+    for id_ in ids_meant(wanted):
+        records = lookup.records_of(bucket, file_name_of(id_).removesuffix(SUFFIX), problems.report)
+        if records or problems.code != OK:
+            return records
+    names = dict.fromkeys(
+        name for stem in stems_meant(wanted) for name in lookup.sessions_beginning(bucket, stem, _SHOWN)
+    )
     match = resolve([((session_id_of(found + SUFFIX) or found,), found) for found in names], wanted)
     if match is not None:
         records = lookup.records_of(bucket, match, problems.report)
@@ -131,7 +132,7 @@ def list_archive(args: Namespace) -> int:
 
     def wanted(record: Record) -> bool:
         outcomes.add(record.outcome)
-        if args.prefix and not record.session.startswith(tuple(args.prefix)):
+        if args.prefix and not begins(record.session, tuple(args.prefix)):
             return False
         return args.outcome in (None, record.outcome, "loop" if record.loop else None)
 
@@ -204,7 +205,7 @@ def _archive_arguments(parser: ArgumentParser) -> None:
 
 
 def _archive(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     config = target.config
     if args.url is not None:
         config = replace(config, archive=replace(config.archive, url=args.url))

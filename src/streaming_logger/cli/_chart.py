@@ -7,7 +7,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 
-from streaming_logger.cli._target import UsageError
+from streaming_logger._view.resolve import UsageError
 from streaming_logger.cli._text import size, span
 
 __all__ = ["LABEL", "chart", "print_chart", "rates", "save_chart"]

@@ -23,11 +23,16 @@ from streaming_logger._config.schema import (
 )
 from streaming_logger._disk.paths import exists
 from streaming_logger._disk.regular import read_regular
-from streaming_logger.cli._target import DEFAULT_FILE, UsageError
+from streaming_logger._sweep import rules
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.target import DEFAULT_FILE
 from streaming_logger.cli._text import Column, cut, one_line, print_table, wrapped
 from streaming_logger.cli._verb import OK, USAGE, Verb, note, print_json
 
 __all__ = ["VERBS", "remarks"]
+
+#: In fewer columns a meaning says nothing.
+_LEAST_MEANING = 12
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -57,21 +62,24 @@ def _check_config(args: Namespace) -> int:
     rows: list[tuple[str, ...]] = [
         (key, one_line(json.dumps(of["value"])), str(of["from"]), str(of["meaning"])) for key, of in settings.items()
     ]
-    print_table((Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")), _fitting(rows))
+    print_table(*_fitting(rows))
     for remark in remarks(config):
         note(wrapped(f"note: {remark}", 6))
     end = "no problems" if exists(path) else "there is no such file; this is what holds without one"
-    note(wrapped(f"{path}: {end}"))
+    note(f"{path}: {end}")
     return OK
 
 
-def _fitting(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _fitting(rows: list[tuple[str, ...]]) -> tuple[tuple[Column, ...], list[tuple[str, ...]]]:
     """On a terminal as much of the prose as leaves each setting on its line: all are seen without scrolling."""
+    columns = Column("SETTING"), Column("VALUE"), Column("FROM"), Column("MEANING")
     if not sys.stdout.isatty():
-        return rows
+        return columns, rows
     *widths, _ = (max(map(len, cells)) + 2 for cells in zip(*rows, strict=True))
-    width = shutil.get_terminal_size().columns - sum(widths) - 1
-    return [(*row[:-1], cut(row[-1], max(1, width))) for row in rows]
+    left = shutil.get_terminal_size().columns - sum(widths) - 1
+    if left < _LEAST_MEANING:
+        return columns[:-1], [row[:-1] for row in rows]
+    return columns, [(*row[:-1], cut(row[-1], left)) for row in rows]
 
 
 def _sources(path: Path, config: Config) -> list[str]:
@@ -87,8 +95,8 @@ def _sources(path: Path, config: Config) -> list[str]:
             sources.append(given[variable])
         elif key in in_file:
             sources.append("file")
-        elif config is WITHOUT_SECTION and key == "time_based_cleanup":
-            sources.append(f"no {SECTION}")
+        elif config is WITHOUT_SECTION and value_of(config, key) != value_of(Config(), key):
+            sources.append("no section")
         else:
             sources.append("default")
     return sources
@@ -97,26 +105,13 @@ def _sources(path: Path, config: Config) -> list[str]:
 def remarks(config: Config) -> list[str]:
     """Settings that are allowed together, and hardly meant."""
     found = []
-    retention, failed = config.file_retention_minutes, config.failed_retention_minutes
     if config is WITHOUT_SECTION:
         found.append(
             f"there is no section {SECTION}: each file is deleted when its session completes; "
             f'to keep files for 10 minutes, add "{SECTION}": {{}}'
         )
-    elif not config.time_based_cleanup:
-        found.append(
-            "time_based_cleanup is false: each file is deleted when its session completes, nothing to debug by"
-        )
-    elif retention is not None:
-        hours = config.max_session_age_hours
-        if hours is not None and retention > hours * 60:
-            found.append("max_session_age_hours is shorter than file_retention_minutes, and wins")
-        if failed is not None and failed < retention:
-            found.append("failed_retention_minutes is shorter than file_retention_minutes, and has no effect")
-        if 0 < retention * 60 < config.cleanup_interval_seconds:
-            found.append("cleanup_interval_seconds is longer than the retention: files stay until the next sweep")
-    elif config.max_session_age_hours is None and config.max_directory_mb is None:
-        found.append("nothing is deleted before the disk is nearly full: no retention, no age, no size is set")
+    else:
+        found += rules.remarks(config)
     if config.idle_timeout_minutes is None:
         found.append("idle_timeout_minutes is null: a session that is never completed stays active forever")
     return found

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.directory import PRIVATE
@@ -19,18 +20,18 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.private import subdirectory_hint
 from streaming_logger._disk.process_files import is_temporary
 from streaming_logger._disk.timing import is_timing_name, log_name_of
-from streaming_logger._sweep.policy import Policy, least_free_bytes
+from streaming_logger._sweep.rules import Rules
+from streaming_logger._view.activity import PARKED, UNKNOWN
+from streaming_logger._view.sessions import IN_USE, ORPHANED, Session, scan
+from streaming_logger._view.target import Target
 from streaming_logger._wal.recovery import waiting_logs
 from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
 from streaming_logger.cli import _system
-from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._findings import Finding, recently, refused_configurations
 from streaming_logger.cli._keep import recover
-from streaming_logger.cli._target import Target, find_target
 from streaming_logger.cli._text import counted, duration, one_line, size, wrapped
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines
-from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, scan
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, note, print_json_lines, target_of
 
 __all__ = ["VERBS"]
 
@@ -44,7 +45,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     if args.recover:
         recover(target)
     # First: looking at the sessions removes what dead owners left.
@@ -61,6 +62,7 @@ def _doctor(args: Namespace) -> int:
         *_workers(owners, sessions),
         *_stuck(target),
         *_sessions(target, sessions),
+        *_kept(target, owners, sessions),
         *refused_configurations(target, owners),
         *recently(target),
     ]
@@ -147,16 +149,17 @@ def _directory(target: Target) -> Iterator[Finding]:
 
 def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     free = target.directory.free_bytes()
-    wanted, limit = target.config.min_free_disk_mb, target.config.max_directory_mb
+    rules = target.rules
+    wanted, limit = rules.min_free_bytes, rules.max_bytes
     volume = target.directory.volume_bytes()
-    least = least_free_bytes(target.config, volume)
+    least = rules.least_free_bytes(volume)
     used = sum(session.size for session in sessions)
-    if wanted is not None and wanted * _MB > least:
+    if wanted is not None and wanted > least:
         # A small volume is no mistake, but a setting that somebody chose and that no free space can meet is one.
-        is_wrong = volume is not None and wanted * _MB > volume and wanted != Config().min_free_disk_mb
+        is_wrong = volume is not None and wanted > volume and wanted != Rules.of(Config()).min_free_bytes
         yield Finding(
             "problem" if is_wrong else "note",
-            f"min_free_disk_mb ({wanted:g}) is too much for this volume; below {size(least)} bytes of free space "
+            f"min_free_disk_mb ({wanted / _MB:g}) is too much for this volume; below {size(least)} bytes of free space "
             "completed files go before their time",
             "lower min_free_disk_mb, or put the directory on a larger volume",
         )
@@ -170,10 +173,10 @@ def _room(target: Target, sessions: list[Session]) -> Iterator[Finding]:
     elif free is not None:
         count = counted(len(sessions), "session")
         yield Finding("ok", f"{size(free)} bytes free on the disk, {size(used)} used by {count}")
-    if limit is not None and used > limit * _MB:
+    if limit is not None and used > limit:
         yield Finding(
             "problem",
-            f"the sessions take {size(used)} bytes, max_directory_mb is {limit:g}",
+            f"the sessions take {size(used)} bytes, max_directory_mb is {limit / _MB:g}",
             "the next sweep deletes the oldest; when all are active or pinned, nothing can go",
         )
     inodes = _system.free_inodes(target.path)
@@ -349,22 +352,36 @@ def _sessions(target: Target, sessions: list[Session]) -> Iterator[Finding]:
             f"{_some(looping)} looping: the text repeats itself",
             "`ls --state looping` lists all; `follow ID` shows it; stop those generations",
         )
-    grace = 60 + 3 * target.config.cleanup_interval_seconds
-    policy = Policy.of(target.config)
-    overdue = [
-        s.file
-        for s in sessions
-        if s.swept_in == 0 and s.idle - (policy.limit(failed=not ended_well(s.state))[0] or 0.0) > grace
-    ]
-    if overdue:
+    bad = Counter(s.state for s in sessions if has_failed(s.state) and s.state not in (*IN_USE, ORPHANED, UNKNOWN))
+    for state, count in bad.most_common(5):
+        yield Finding("note", f"{counted(count, 'session')} ended as {state}", f"`ls --state {state}`, then `show ID`")
+
+
+def _kept(target: Target, owners: list[_system.Owner], sessions: list[Session]) -> Iterator[Finding]:
+    """Files that are still there although they should be deleted, or archived and deleted."""
+    late = 60 + 3 * target.config.cleanup_interval_seconds
+    overdue = [s.file for s in sessions if s.verdict.is_due and (s.verdict.due_in or 0.0) < -late]
+    alive = [str(owner.pid) for owner in owners if owner.alive]
+    if overdue and alive:
+        yield Finding(
+            "problem",
+            f"{_some(overdue)} overdue for deletion, although a server is alive: {', '.join(alive)}",
+            "see its log for `cannot sweep` and `nothing is swept`; is --config the server's own?",
+        )
+    elif overdue:
         yield Finding(
             "problem",
             f"{_some(overdue)} overdue for deletion: no server sweeps",
             "start one, or run `streaming-logger sweep`; is --config the server's own?",
         )
-    bad = Counter(s.state for s in sessions if s.state not in (*IN_USE, ORPHANED, UNKNOWN, "completed", "released"))
-    for state, count in bad.most_common(5):
-        yield Finding("note", f"{counted(count, 'session')} ended as {state}", f"`ls --state {state}`, then `show ID`")
+    waiting = [s for s in sessions if s.verdict.reason == "not archived"]
+    if waiting:
+        is_late = max(s.idle for s in waiting) > target.rules.least_age + late
+        yield Finding(
+            "problem" if is_late else "note",
+            f"{_some([s.file for s in waiting])} kept beyond the retention: not archived yet",
+            "`streaming-logger archive` uploads them, or says why it cannot; a server tries again by itself",
+        )
 
 
 def _some(names: list[str]) -> str:

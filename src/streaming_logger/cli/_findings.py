@@ -7,11 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from streaming_logger._events.ledger import read_events
+from streaming_logger._events.model import (
+    ConfigRefused,
+    ConfigReloaded,
+    DiskEmergency,
+    Event,
+    ReloadRefused,
+    TextDropped,
+    WorkerRestarted,
+)
+from streaming_logger._view.target import Target
 from streaming_logger.cli import _system
-from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target
 from streaming_logger.cli._text import duration
 
 __all__ = ["RECENT_SECONDS", "Finding", "recently", "refused_configurations"]
@@ -36,24 +44,24 @@ def refused_configurations(target: Target, owners: list[_system.Owner]) -> Itera
     They are mended by an edit that a server accepted, or ended with their process.
     """
     alive = {owner.pid for owner in owners if owner.alive}
-    refused: list[dict[str, Any]] = []
+    refused: list[ReloadRefused | ConfigRefused] = []
     with contextlib.suppress(OSError):  # reported by `recently`
         for event in read_events(target.directory):
-            if event["event"] == "reloaded":
+            if isinstance(event, ConfigReloaded):
                 refused.clear()
-            elif event["event"] in _REFUSALS:
+            elif isinstance(event, ReloadRefused | ConfigRefused):
                 refused.append(event)
     now = time.time()
     for kind, texts in _REFUSALS.items():
         current = [
             event
             for event in refused
-            if event["event"] == kind
-            and (whole(pid := event.get("pid")) in alive or not _system.has_ended(whole(pid)))
-            and (whole(pid) in alive or now - event["at"] < RECENT_SECONDS)
+            if isinstance(event, kind)
+            and (event.pid in alive or not _system.has_ended(event.pid))
+            and (event.pid in alive or now - event.at < RECENT_SECONDS)
         ]
         if current:
-            last = f"{current[-1].get('text', '')}, {duration(now - current[-1]['at'])} ago"
+            last = f"{current[-1].text}, {duration(now - current[-1].at)} ago"
             yield Finding(
                 "problem",
                 f"{texts[len(current) > 1].format(len(current))} (last: {last})",
@@ -62,9 +70,9 @@ def refused_configurations(target: Target, owners: list[_system.Owner]) -> Itera
 
 
 #: What the ledger has of configurations that are not in force.
-_REFUSALS = {
-    "reload_refused": ("{} edit of the configuration was refused", "{:,} edits of the configuration were refused"),
-    "config_refused": (
+_REFUSALS: dict[type[ReloadRefused | ConfigRefused], tuple[str, str]] = {
+    ReloadRefused: ("{} edit of the configuration was refused", "{:,} edits of the configuration were refused"),
+    ConfigRefused: (
         "the configuration was refused at a start: the defaults are in force",
         "the configuration was refused at {:,} starts: the defaults are in force",
     ),
@@ -73,14 +81,15 @@ _REFUSALS = {
 
 def recently(target: Target) -> Iterator[Finding]:
     """What the ledger says of the last hour."""
-    counts: Counter[str] = Counter()
-    last: dict[str, str] = {}
+    counts: Counter[type[Event]] = Counter()
+    last: dict[type[Event], str] = {}
     try:
         for event in read_events(target.directory):
-            at, kind = event["at"], event["event"]
-            if time.time() - at < RECENT_SECONDS:
-                counts[kind] += whole(event.get("characters")) if kind == "dropped" else 1
-                last[kind] = f"{event.get('text', event.get('reason', ''))}, {duration(time.time() - at)} ago"
+            kind, seconds = type(event), time.time() - event.at
+            if seconds < RECENT_SECONDS:
+                counts[kind] += event.characters if isinstance(event, TextDropped) else 1
+                reason = event.reason if isinstance(event, TextDropped | DiskEmergency) else ""
+                last[kind] = f"{reason}, {duration(seconds)} ago".removeprefix(", ")
     except OSError as error:
         yield Finding("note", f"the ledger cannot be read: {error}")
         return
@@ -91,16 +100,16 @@ def recently(target: Target) -> Iterator[Finding]:
 
 
 #: What to say of one event, of several, and what to do.
-_EVENTS = {
-    "dropped": (
+_EVENTS: dict[type[Event], tuple[tuple[str, str], str]] = {
+    TextDropped: (
         ("{} character was dropped", "{:,} characters were dropped"),
         "the disk did not take text fast enough or failed: see disk space and faults above; then max_buffer_mb",
     ),
-    "emergency": (
+    DiskEmergency: (
         ("{} sweep had to free disk space", "{:,} sweeps had to free disk space"),
         "the disk or max_directory_mb is too small for the retention",
     ),
-    "worker_restarted": (
+    WorkerRestarted: (
         ("a worker thread died once", "a worker thread died {:,} times"),
         "a defect: report the server's log around that time",
     ),

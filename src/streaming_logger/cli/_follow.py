@@ -7,30 +7,28 @@ on. A session is over when its file is unlocked and all bytes are printed.
 
 from __future__ import annotations
 
-import os
 import time
 from argparse import ArgumentParser, Namespace
-from contextlib import closing
-from typing import Any
 
-from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import file_name_of, session_id_of
 from streaming_logger._disk.paths import is_directory
 from streaming_logger._disk.statx import lstat
-from streaming_logger.cli._activity import UNKNOWN, Activity
-from streaming_logger.cli._events import read_events
-from streaming_logger.cli._read import JsonPrinter, Printer, tail_start
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
+from streaming_logger._events.ledger import events_of
+from streaming_logger._events.model import Event, SessionDeleted, SessionEnded
+from streaming_logger._view.activity import UNKNOWN
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.sessions import IN_USE, ORPHANED, Session, View, ended_well, find, scan
+from streaming_logger._view.target import Target
+from streaming_logger._view.text import Text
+from streaming_logger.cli._read import JsonPrinter, Printer
 from streaming_logger.cli._text import duration, one_line, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, raw_argument
-from streaming_logger.cli._view import IN_USE, ORPHANED, Session, ended_well, find, scan
+from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, count, note, raw_argument, target_and_id, target_of
 
 __all__ = ["VERBS"]
 
 _LOOK_SECONDS = 0.25
 #: The ledger's line comes after the lock is free; so long it may take.
 _LEDGER_SECONDS = 3.0
-_GRAIN = 0.1
 #: More than that of the past is printed only when it is asked for: a runaway stream may have one line of it.
 _PAST_BYTES = 4096
 _PAST_LINES = 10
@@ -48,13 +46,12 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _follow(args: Namespace) -> int:
     if args.id is None:
-        target = find_target(args.dir, args.config)
+        target = target_of(args, must_exist=False)
     else:
-        target, args.id = find_target_of(args.id, args.dir, args.config)
+        target, args.id = target_and_id(args, must_exist=False)
     name = _name(args, target)
-    directory = target.directory
-    with closing(Activity(directory)) as activity:
-        follower = _Follower(directory, name, activity, args)
+    with View(target) as view:
+        follower = _Follower(target, name, view, args)
         try:
             return follower.run()
         except KeyboardInterrupt:
@@ -96,17 +93,18 @@ def _latest(sessions: list[Session]) -> Session | None:
 class _Follower:
     """One file name, and whatever file it leads to."""
 
-    def __init__(self, directory: Directory, name: str, activity: Activity, args: Namespace) -> None:
+    def __init__(self, target: Target, name: str, view: View, args: Namespace) -> None:
         self.printer = JsonPrinter() if args.json else Printer(raw=args.raw)
-        self._directory = directory
+        self._directory = target.directory
         self._name = name
-        self._activity = activity
+        self._view = view
         self._args = args
-        self._fd: int | None = None
-        self._identity = (0, 0)
+        self._text: Text | None = None
+        self._offset = 0
         self._first = True
         self._begun = time.time()
         self._ended_at = 0.0  # the mtime at which an end was reported
+        self._orphaned = (0.0, 0.0)  # the mtime of a session without an end, and since when that is known
 
     def run(self) -> int:
         while True:
@@ -117,43 +115,41 @@ class _Follower:
             time.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
-        if self._fd is not None:
-            self._directory.close_file(self._fd)
-            self._fd = None
+        if self._text is not None:
+            self._text.close()
+            self._text = None
 
     # -- reading ---------------------------------------------------------------------
 
     def _read(self) -> bool:
         """Prints what is new; whether anything was, or the file itself is."""
-        if self._fd is None and not self._open():
+        if self._text is None and not self._open():
             return False
-        assert self._fd is not None  # noqa: S101 - _open() said so
-        if os.fstat(self._fd).st_size < os.lseek(self._fd, 0, os.SEEK_CUR):
+        assert self._text is not None  # noqa: S101 - _open() said so
+        if self._text.size < self._offset:
             self.printer.say("the file was truncated; it goes on from its beginning")
-            os.lseek(self._fd, 0, os.SEEK_SET)
-        news = False
-        while part := os.read(self._fd, 1 << 16):
+            self._offset = 0
+        before = self._offset
+        for part in self._text.parts(self._offset):
             self.printer.write(part)
-            news = True
-        return news
+            self._offset += len(part)
+        return self._offset > before
 
     def _open(self) -> bool:
         try:
-            self._fd = self._directory.open_file(self._name, os.O_RDONLY)
+            self._text = text = Text(self._directory, self._name)
         except FileNotFoundError:
             self._first = False  # what comes is new from its first byte
             return False
-        found = os.fstat(self._fd)
-        self._identity = (found.st_dev, found.st_ino)
-        self._ended_at = 0.0
+        self._ended_at, self._offset = 0.0, 0
         if self._first and not self._args.all:
             lines = self._args.tail
-            start = tail_start(self._fd, _PAST_LINES if lines is None else lines)
-            if lines is None and found.st_size - start > _PAST_BYTES:
-                start = _character_start(self._fd, found.st_size - _PAST_BYTES)
+            start = text.tail_start(_PAST_LINES if lines is None else lines)
+            if lines is None and text.size - start > _PAST_BYTES:
+                start = text.character_start(text.size - _PAST_BYTES)
             if start:
                 self.printer.say(f"{size(start)} bytes before this; --all begins with them")
-            os.lseek(self._fd, start, os.SEEK_SET)
+            self._offset = start
         self._first = False
         return True
 
@@ -161,54 +157,45 @@ class _Follower:
 
     def _end(self) -> int | None:
         """When nothing is new: the exit code if the session is over, having said how; else None."""
-        if self._fd is None:
+        if self._text is None:
             return None
         try:
             found = lstat(f"{self._directory.path}/{self._name}")
         except FileNotFoundError:
             return self._gone()
-        if found.identity != self._identity:
+        if found.identity != self._text.identity:
             self.printer.say("the file was removed and created again")
             self.close()
             return None
-        self._activity.refresh()
-        how = self._activity.of(self._name, found)
-        if how in IN_USE:
+        session = self._view.session(self._name)
+        if session is None:
+            return None  # gone just now
+        if session.state in IN_USE:
             self._ended_at = 0.0
             return None
-        if os.fstat(self._fd).st_size != os.lseek(self._fd, 0, os.SEEK_CUR):
+        if self._text.size != self._offset or self._is_doubtful(session):
             return None  # written between the last read and the release
-        if self._ended_at == found.mtime:
+        if self._ended_at == session.mtime:
             return OK  # said already; with --keep
-        outcome = self._outcome(found.mtime) if how != UNKNOWN else "unknown: the file's lock cannot be probed"
-        if outcome is None:
-            return None  # it began again
-        self._ended_at = found.mtime
-        return self._tell(outcome, found.size)
+        self._ended_at = session.mtime
+        is_unknown = session.state == UNKNOWN
+        return self._tell("unknown: the file's lock cannot be probed" if is_unknown else session.state, session.size)
 
-    def _outcome(self, mtime: float) -> str | None:
-        """How an idle file's session ended: by the ledger, which may be a moment late, or by its mark."""
-        until = time.monotonic() + (_LEDGER_SECONDS if time.time() - mtime < 60 else 0.0)
-        while True:
-            for event in reversed(self._events()):
-                if "outcome" in event and event["at"] + _GRAIN >= mtime:
-                    return str(event["outcome"])
-            how, marked = self._activity.probe(self._name)
-            if how in IN_USE:
-                return None
-            if marked is not None:
-                return marked
-            if time.monotonic() > until:
-                return ORPHANED
-            time.sleep(_LOOK_SECONDS)
+    def _is_doubtful(self, session: Session) -> bool:
+        """Whether the ledger, which may be a moment late, can still say how the session ended."""
+        if session.state != ORPHANED or session.idle > 60:
+            return False
+        if self._orphaned[0] != session.mtime:
+            self._orphaned = session.mtime, time.monotonic()
+        return time.monotonic() - self._orphaned[1] < _LEDGER_SECONDS
 
     def _gone(self) -> int | None:
         """The name leads nowhere: deleted by a rule (then it had ended before), or by another program."""
         self._read()
         self.close()
-        latest = [event for event in reversed(self._events()) if event["at"] > self._begun - _LEDGER_SECONDS]
-        last = next((str(event["outcome"]) for event in latest if "outcome" in event), None)
-        why = next((str(event.get("reason")) for event in latest if event["event"] == "deleted"), None)
+        latest = [event for event in reversed(self._events()) if event.at > self._begun - _LEDGER_SECONDS]
+        last = next((event.outcome for event in latest if isinstance(event, SessionEnded)), None)
+        why = next((event.reason for event in latest if isinstance(event, SessionDeleted)), None)
         if why is None:
             self.printer.say("the file was removed; waiting for it to be created again")
             return None
@@ -227,20 +214,8 @@ class _Follower:
         )
         return OK if ended_well(outcome) else FOUND_PROBLEMS
 
-    def _events(self) -> list[dict[str, Any]]:
-        try:
-            return [event for event in read_events(self._directory) if event.get("file") == self._name]
-        except OSError:
-            return []
-
-
-def _character_start(fd: int, position: int) -> int:
-    """The first character that begins at a position or after it."""
-    for byte in os.pread(fd, 3, position):
-        if byte & 0xC0 != 0x80:
-            break
-        position += 1
-    return position
+    def _events(self) -> list[Event]:
+        return events_of(self._directory, self._name)
 
 
 VERBS = (

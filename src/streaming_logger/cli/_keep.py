@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -14,13 +14,26 @@ from streaming_logger._base.stats import SweepReport
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import Directory
+from streaming_logger._disk.names import session_id_of
 from streaming_logger._sweep.crashes import Crashes
-from streaming_logger._sweep.policy import shortfall
+from streaming_logger._sweep.files import Swept
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
+from streaming_logger._view.due import collected, dry_run
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.sessions import find, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli._text import Column, counted, duration, one_line, print_table, size
-from streaming_logger.cli._verb import FOUND_PROBLEMS, OK, Verb, id_argument, note, print_json
-from streaming_logger.cli._view import IN_USE, Session, find, scan
+from streaming_logger.cli._verb import (
+    FOUND_PROBLEMS,
+    OK,
+    Verb,
+    id_argument,
+    no_such_session,
+    note,
+    print_json,
+    target_and_id,
+    target_of,
+)
 
 __all__ = ["VERBS", "opened", "recover"]
 
@@ -29,61 +42,69 @@ __all__ = ["VERBS", "opened", "recover"]
 
 
 def _sweep_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="show which files are due and why; delete nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be deleted and why; delete nothing")
 
 
 def _sweep(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     if target.fault and target.is_assumed:
         raise target.fault  # nothing is deleted by rules that nobody has set
     if not target.managed:  # and a sweeper that opened an empty one would make it ours
         raise UsageError(f"no streaming logger sweeps {target.path}; if it holds sessions' files, set adopt to true")
     if not target.config.enabled:
         raise UsageError(f"{target.config_file} says enabled: false, so nothing is swept")
-    due = _due_sessions(target)
-    report = None if args.dry_run else _swept(target)
+    files, report = dry_run(target, _tell) if args.dry_run else _swept(target)
     if args.json:
+        gone, kept = ([_as_json(file) for file in files if file.verdict.is_due is is_due] for is_due in (True, False))
         print_json(
             {
                 "dry_run": args.dry_run,
-                "due": [{"session": session.id, "file": session.file, "reason": reason} for session, reason in due],
-                "report": None if report is None else asdict(report),
+                "due" if args.dry_run else "deleted": gone,
+                "kept": kept,
+                "report": asdict(report),
             }
         )
     else:
-        rows = [(reason, size(session.size), duration(session.idle), one_line(session.id)) for session, reason in due]
+        rows = [
+            (_remark(file, args.dry_run), size(file.size), duration(file.age), one_line(_id(file))) for file in files
+        ]
         if rows:
-            columns = Column("REASON"), Column("SIZE", number=True), Column("IDLE", number=True), Column("SESSION")
+            columns = Column("WHAT"), Column("SIZE", number=True), Column("IDLE", number=True), Column("SESSION")
             print_table(columns, rows)
-        if report is None:
-            note(f"{counted(len(due), 'file', 'is due')}, {size(sum(session.size for session, _ in due))} bytes")
-        else:
-            note(_summary(report))
-    return FOUND_PROBLEMS if report is not None and (report.errors or report.skipped) else OK
+        note(_forecast(report) if args.dry_run else _summary(report))
+    return FOUND_PROBLEMS if report.errors or report.skipped else OK
 
 
-def _due_sessions(target: Target) -> list[tuple[Session, str]]:
-    """What a sweep would take now, and by which rule: the oldest first, as the sweeper does."""
-    sessions = scan(target)
-    due = [(session, session.swept_by) for session in sessions if session.swept_in == 0]
-    files = {session.file for session, _ in due}
-    rest = [session for session in sessions if session.file not in files]
-    completed = [session for session in rest if session.state not in IN_USE and not session.pinned]
-    free, volume = target.directory.free_bytes(), target.directory.volume_bytes()
-    deletable = sum(session.size for session in completed)
-    needed = shortfall(target.config, sum(session.size for session in rest), free, volume, deletable)
-    for session in completed:
-        if needed <= 0:
-            break
-        due.append((session, "disk"))
-        needed -= session.size
-    return due
+def _id(file: Swept) -> str:
+    return session_id_of(file.name) or file.name
 
 
-def _swept(target: Target) -> SweepReport:
+def _as_json(file: Swept) -> dict[str, object]:
+    return {
+        "session": _id(file),
+        "file": file.name,
+        "reason": file.verdict.reason,
+        "bytes": file.size,
+        "idle": file.age,
+    }
+
+
+def _remark(file: Swept, is_dry_run: bool) -> str:
+    """What a sweep did with a file, or would do, and why."""
+    if file.verdict.is_due and not is_dry_run:
+        return f"deleted ({file.verdict.reason})"
+    return file.verdict.remark(duration)
+
+
+def _tell(kind: str, text: str, *args: object, **fields: object) -> None:
+    """What a dry run could not examine."""
+    note(one_line(text % args))
+
+
+def _swept(target: Target) -> tuple[list[Swept], SweepReport]:
     """One sweep, under the locks that a server's sweep takes."""
     with opened(target) as context:
-        return Sweeper(context).sweep_at_once()
+        return collected(Sweeper(context).sweep())
 
 
 def recover(target: Target) -> None:
@@ -113,12 +134,27 @@ def opened(target: Target) -> Iterator[Context]:
 def _summary(report: SweepReport) -> str:
     if report.skipped:
         return f"nothing was swept: {report.skipped}"
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.deleted_by_reason.items()))
+    reasons = _counts(report.deleted_by_reason)
     text = f"swept {report.deleted:,} of {counted(report.scanned, 'file')}{f' ({reasons})' if reasons else ''}"
     text += f", {size(report.bytes)} bytes, in {report.duration_seconds:.2f} s"
-    if report.kept_in_use:
-        text += f"; {counted(report.kept_in_use, 'file', 'was due')}, but in use or kept as failed"
+    text += _kept(report)
     return text + (f"; {report.errors:,} could not be swept: see the log" if report.errors else "")
+
+
+def _forecast(report: SweepReport) -> str:
+    text = f"{counted(report.deleted, 'file', 'is due')}, {size(report.bytes)} bytes{_kept(report)}"
+    return text + (f"; {report.errors:,} could not be examined" if report.errors else "")
+
+
+def _kept(report: SweepReport) -> str:
+    """Old files that stay, by the reason."""
+    # A file older than the retention that is kept by it is that of a failed session.
+    kept = {"failed" if reason == "retention" else reason: count for reason, count in report.kept_by_reason.items()}
+    return f"; kept {sum(kept.values()):,} ({_counts(kept)})" if kept else ""
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(numbers.items()))
 
 
 # -- pin -----------------------------------------------------------------------------
@@ -133,11 +169,10 @@ def _unpin(args: Namespace) -> int:
 
 
 def _set_pin(args: Namespace, change: Callable[[int], int], summary: str) -> int:
-    target, wanted = find_target_of(args.id, args.dir, args.config)
-    session = find(scan(target.must_exist()), wanted)
+    target, wanted = target_and_id(args)
+    session = find(scan(target), wanted)
     if session is None:
-        note(f"there is no session {one_line(args.id)} in {target.path}")
-        return FOUND_PROBLEMS
+        return no_such_session(target, args.id)
     try:
         _change_mode(target.directory, session.file, change)
     except OSError as error:
@@ -165,7 +200,7 @@ def _change_mode(directory: Directory, name: str, change: Callable[[int], int]) 
 VERBS = (
     Verb(
         "sweep",
-        "shows which files are due and why; then deletes them",
+        "deletes what is due; lists each old file, whether it was deleted or kept, and why",
         _sweep_arguments,
         _sweep,
         "[--dry-run]",

@@ -8,14 +8,33 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
+from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.names import session_id_of
+from streaming_logger._events.ledger import file_of, read_events, session_of
+from streaming_logger._events.model import (
+    ConfigRefused,
+    ConfigReloaded,
+    DiskEmergency,
+    Event,
+    LoopFound,
+    NoTextFound,
+    OtherEvent,
+    ReloadRefused,
+    SessionArchived,
+    SessionDeleted,
+    SessionEnded,
+    SessionStalled,
+    StallEnded,
+    TextDropped,
+    WorkerRestarted,
+)
+from streaming_logger._view.resolve import UsageError, begins, resolve
+from streaming_logger._view.sessions import STATES, Session, scan
+from streaming_logger._view.target import Target
 from streaming_logger.cli._archive import list_archive, list_arguments
-from streaming_logger.cli._events import read_events, whole
-from streaming_logger.cli._target import Target, UsageError, find_target, find_target_of
-from streaming_logger.cli._text import Column, age, counted, duration, one_line, print_table, size, wrapped
+from streaming_logger.cli._text import Column, age, counted, duration, moment, one_line, print_table, size, wrapped
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -26,8 +45,10 @@ from streaming_logger.cli._verb import (
     print_json,
     print_json_lines,
     refuse_unknown,
+    target_and_id,
+    target_and_prefixes,
+    target_of,
 )
-from streaming_logger.cli._view import STATES, Session, begins, resolve, scan
 
 __all__ = ["VERBS", "swept"]
 
@@ -54,7 +75,9 @@ _ORDERS: dict[str, Callable[[Session], Any]] = {
 
 
 def _ls_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="*", metavar="ID", help="only sessions whose id begins so")
+    parser.add_argument(
+        "prefix", nargs="*", metavar="ID", help="only sessions whose id begins so; or a directory, or paths in one"
+    )
     parser.add_argument("--state", action="append", help=f"only this state: {', '.join(STATES)}")
     parser.add_argument(
         "--sort", choices=[*_ORDERS], default="idle", help="largest last; idle (the default): newest last"
@@ -67,10 +90,10 @@ def _ls_arguments(parser: ArgumentParser) -> None:
 def _ls(args: Namespace) -> int:
     if args.archive is not None:
         return list_archive(args)
-    target = find_target(args.dir, args.config).must_exist()
+    target, prefixes = target_and_prefixes(args)
     sessions = scan(target)
-    if args.prefix:
-        sessions = [session for session in sessions if begins(session.id, tuple(args.prefix))]
+    if prefixes:
+        sessions = [session for session in sessions if begins(session.id, prefixes)]
     if args.state:
         wanted = {*args.state}
         refuse_unknown("state", wanted, {*STATES, *(session.state for session in sessions)})
@@ -79,7 +102,7 @@ def _ls(args: Namespace) -> int:
         sessions.sort(key=_ORDERS[args.sort])
     shown = sessions[-args.limit :] if args.limit else sessions
     if args.json:
-        print_json_lines(session._asdict() for session in shown)
+        print_json_lines(session.shown() for session in shown)
         return OK
     if shown:
         print_table(_COLUMNS, [_row(session) for session in shown])
@@ -111,10 +134,8 @@ def _row(session: Session) -> tuple[str, ...]:
 
 
 def swept(session: Session) -> str:
-    """When it goes, in a few characters."""
-    if session.swept_in is None:
-        return "" if session.swept_by == "active" else session.swept_by
-    return f"in {duration(session.swept_in)}" if session.swept_in else f"due ({session.swept_by})"
+    """When it is deleted, in a few characters; nothing for an active one, whose state says it."""
+    return "" if session.verdict.reason == "active" else session.verdict.remark(duration)
 
 
 def summary(sessions: list[Session], target: Target) -> str:
@@ -136,19 +157,19 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 
 def _stats(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
+    target = target_of(args)
     sessions = scan(target)
     now = time.time()
     states: dict[str, dict[str, int]] = {}
     for session in sessions:
-        of = states.setdefault(session.state, {"sessions": 0, "bytes": 0})
-        of["sessions"] += 1
-        of["bytes"] += session.size
+        _add(states, session.state, session.size)
     numbers = {
         "directory": str(target.path),
         "sessions": len(sessions),
         "bytes": sum(session.size for session in sessions),
         "pinned": sum(session.pinned for session in sessions),
+        "due": _totals(session for session in sessions if session.verdict.is_due),
+        "kept": _totals(session for session in sessions if session.verdict.is_kept),
         "oldest_seconds": max((session.idle for session in sessions), default=None),
         "states": states,
         "free_bytes": shutil.disk_usage(target.path).free,
@@ -161,38 +182,54 @@ def _stats(args: Namespace) -> int:
     return OK
 
 
-def _ledger_totals(events: Iterable[dict[str, Any]], now: float) -> dict[str, Any]:
+def _totals(sessions: Iterable[Session]) -> dict[str, dict[str, int]]:
+    """By what the rules say of them."""
+    totals: dict[str, dict[str, int]] = {}
+    for session in sessions:
+        _add(totals, session.verdict.reason, session.size)
+    return totals
+
+
+def _add(totals: dict[str, dict[str, int]], key: str, size: int) -> None:
+    of = totals.setdefault(key, {"sessions": 0, "bytes": 0})
+    of["sessions"] += 1
+    of["bytes"] += size
+
+
+def _ledger_totals(events: Iterable[Event], now: float) -> dict[str, Any]:
     since: float | None = None
     counts: Counter[str] = Counter()
+    kinds: Counter[type[Event]] = Counter()
     ended: Counter[str] = Counter()
     written = 0
     deleted: dict[str, dict[str, int]] = {}
     dropped: Counter[str] = Counter()
     for event in events:
         if since is None:
-            since = event["at"]
-        kind = event["event"]
-        counts[kind] += 1
-        if kind == "deleted":
-            of = deleted.setdefault(str(event.get("reason")), {"files": 0, "bytes": 0})
+            since = event.at
+        counts[event.name] += 1
+        if isinstance(event, SessionDeleted):
+            of = deleted.setdefault(event.reason, {"files": 0, "bytes": 0})
             of["files"] += 1
-            of["bytes"] += whole(event.get("bytes"))
-        elif kind == "dropped":
-            dropped[str(event.get("reason"))] += whole(event.get("characters"))
-        elif "outcome" in event:
-            ended[str(event["outcome"])] += 1
-            written += whole(event.get("bytes"))
+            of["bytes"] += event.bytes
+        elif isinstance(event, TextDropped):
+            dropped[event.reason] += event.characters
+        elif isinstance(event, SessionEnded):
+            ended[event.outcome] += 1
+            written += event.bytes
+        kinds[type(event)] += 1
     return {
         "since": since,
         "seconds": None if since is None else now - since,
         "events": dict(counts),
         "ended": dict(ended),
+        "failed": sum(number for ending, number in ended.items() if has_failed(ending)),
         "bytes_of_ended": written,
         "deleted": deleted,
         "dropped_characters": dict(dropped),
-        "emergencies": counts["emergency"],
-        "worker_restarts": counts["worker_restarted"],
-        "reloads_refused": counts["reload_refused"],
+        "emergencies": kinds[DiskEmergency],
+        "worker_restarts": kinds[WorkerRestarted],
+        "reloads_refused": kinds[ReloadRefused],
     }
 
 
@@ -203,6 +240,11 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     print(text + ("" if oldest is None else f", the oldest silent for {duration(oldest)}:"))
     for state, of in sorted(numbers["states"].items()):
         print(f"  {one_line(state):<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes")
+    for heading in ("due", "kept"):
+        for reason, of in sorted(numbers[heading].items()):
+            if reason == "active":
+                continue  # its state says it
+            print(f"  {heading:<12} {of['sessions']:>9,}  {size(of['bytes']):>5} bytes  ({reason})")
     ledger = numbers["ledger"]
     if ledger["seconds"] is None:
         print("ledger: empty")
@@ -210,6 +252,8 @@ def _print_stats(numbers: dict[str, Any]) -> None:
     ended = ledger["ended"]
     print(f"ledger, the last {duration(ledger['seconds'])}:")
     text = f"  ended        {sum(ended.values()):>9,}  {size(ledger['bytes_of_ended']):>5} bytes"
+    if ledger["failed"]:
+        text += f", {ledger['failed']:,} failed"
     if ended:
         text += f"  ({', '.join(f'{one_line(key)} {number:,}' for key, number in sorted(ended.items()))})"
     print(wrapped(text, 38))
@@ -232,78 +276,89 @@ def _history_arguments(parser: ArgumentParser) -> None:
 
 def _history(args: Namespace) -> int:
     if args.id is None:
-        events: Iterable[dict[str, Any]] = _events(find_target(args.dir, args.config).must_exist())
+        events: Iterable[Event] = _events(target_of(args))
     else:
-        target, wanted = find_target_of(args.id, args.dir, args.config)
-        events = _of_one(list(_events(target.must_exist())), wanted)
+        target, wanted = target_and_id(args)
+        events = _of_one(list(_events(target)), wanted)
     # Sorted: two processes may append their lines the other way round.
-    shown = sorted(deque(events, args.tail or None), key=lambda event: float(event["at"]))
+    shown = sorted(deque(events, args.tail or None), key=lambda event: event.at)
     if args.json:
-        print_json_lines(shown)
+        print_json_lines(event.to_line() for event in shown)
     else:
-        rows = [(at(event["at"]), one_line(event["event"]), _whose(event), _details(event)) for event in shown]
+        rows = [(moment(event.at), one_line(event.name), _whose(event), _details(event)) for event in shown]
         if rows:
-            print_table((Column("WHEN"), Column("EVENT"), Column("SESSION"), Column("DETAILS")), rows)
+            session = Column("SESSION", spare=args.id is not None)  # of one session all have the same
+            print_table((Column("WHEN"), Column("EVENT"), session, Column("DETAILS", prose=True)), rows)
     if not shown and args.id is not None:
         note(f"the ledger knows no session {one_line(args.id)}; `ls` shows what has not ended yet")
         return FOUND_PROBLEMS
     return OK
 
 
-def _events(target: Target) -> Iterable[dict[str, Any]]:
+def _events(target: Target) -> Iterable[Event]:
     try:
         yield from read_events(target.directory)
     except OSError as error:
         raise UsageError(f"the ledger cannot be read: {error}") from error
 
 
-def _of_one(events: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    of: dict[str, list[dict[str, Any]]] = {}
+def _of_one(events: list[Event], wanted: str) -> list[Event]:
+    of: dict[str, list[Event]] = {}
     for event in events:
-        session = event.get("session")
-        if isinstance(session, str) and begins(session, (wanted,)):
+        session = session_of(event)
+        if session is not None and begins(session, (wanted,)):
             of.setdefault(session, []).append(event)
     return resolve([((id_,), found) for id_, found in of.items()], wanted) or []
 
 
-def at(seconds: float) -> str:
-    """A moment, in local time."""
-    try:
-        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return "?"
-
-
-def _details(event: dict[str, Any]) -> str:
+def _details(event: Event) -> str:
     """What a line of the ledger says beside when and whose."""
-    words = []
-    outcome = event.get("outcome")
-    if outcome is not None and outcome != event["event"]:
-        words.append(f"as {outcome}")
-    elif event["event"] == "loop":
-        words.append(f"{event.get('kind')} from character {whole(event.get('offset')):,}: {event.get('sample')}")
-        if event.get("ended"):
-            words.append("found after its end")
-    elif "reason" in event and "outcome" not in event:
-        words.append(f"by {event['reason']}" if event["event"] == "deleted" else str(event["reason"]))
-    if isinstance(event.get("characters"), int):
-        words.append(counted(event["characters"], "character"))
-    if isinstance(event.get("bytes"), int):
-        words.append(f"{size(event['bytes'])} bytes")
-    if isinstance(event.get("age"), (int, float)) and event["event"] == "deleted":
-        words.append(f"{duration(event['age'])} old")
-    if "error" in event:
-        words.append(str(event["error"]))
-    if "text" in event:
-        words.append(str(event["text"]))
-    if "pid" in event:
-        words.append(f"pid {event['pid']}")
-    return one_line(", ".join(words))
+    return one_line(", ".join([*_said(event), *([f"pid {event.pid}"] if event.pid else [])]))
 
 
-def _whose(event: dict[str, Any]) -> str:
-    name = str(event.get("file", ""))
-    return one_line(str(event.get("session") or session_id_of(name) or name))
+def _said(event: Event) -> Iterator[str]:
+    match event:
+        case SessionEnded():
+            if event.outcome != event.name:
+                yield f"as {event.outcome}"
+            yield f"{size(event.bytes)} bytes{_place(event)}"
+            if event.error:
+                yield event.error
+        case SessionDeleted():
+            yield f"by {event.reason}"
+            yield f"{size(event.bytes)} bytes"
+            if event.age is not None:
+                yield f"{duration(event.age)} old"
+        case LoopFound():
+            yield f"{event.kind} from character {event.offset:,}: {event.sample}"
+            if event.ended:
+                yield "found after its end"
+        case TextDropped():
+            yield event.reason
+            yield counted(event.characters, "character")
+        case DiskEmergency():
+            yield event.reason
+            yield f"{size(event.bytes)} bytes"
+        case SessionArchived():
+            yield f"{size(event.bytes)} bytes"
+        case SessionStalled():
+            yield f"no text for {duration(event.seconds)}"
+        case StallEnded():
+            yield f"{event.reason} after {duration(event.seconds)}"
+        case NoTextFound() | ConfigReloaded() | ReloadRefused() | ConfigRefused():
+            yield event.text
+        case OtherEvent():
+            yield from (f"{key} {value}" for key, value in event.more.items() if key not in ("session", "file"))
+
+
+def _whose(event: Event) -> str:
+    name = file_of(event) or ""
+    return one_line(session_of(event) or session_id_of(name) or name)
+
+
+def _place(event: SessionEnded) -> str:
+    """Where in its file a turn stands, for `show` of the file, and for programs that cut it out."""
+    return "" if event.begin is None or event.end is None else f" from {event.begin:,} to {event.end:,}"
 
 
 VERBS = (

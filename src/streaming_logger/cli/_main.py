@@ -14,6 +14,7 @@ import streaming_logger
 from streaming_logger._archive.bucket import ArchiveError
 from streaming_logger._base.errors import ConfigError
 from streaming_logger._base.escape import one_line
+from streaming_logger._view.resolve import UsageError
 from streaming_logger.cli import (
     _archive,
     _check,
@@ -28,8 +29,7 @@ from streaming_logger.cli import (
     _timing,
     _top,
 )
-from streaming_logger.cli._target import UsageError
-from streaming_logger.cli._verb import OK, USAGE, Verb
+from streaming_logger.cli._verb import OK, USAGE, Verb, note
 
 __all__ = ["VERBS", "main", "table"]
 
@@ -87,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(text: str) -> None:
     """With what came from arguments and files escaped."""
-    lines = map(one_line, f"streaming-logger: {text}".split("\n"))
-    print("\n".join(lines), file=sys.stderr)
+    note("\n".join(map(one_line, f"streaming-logger: {text}".split("\n"))))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from streaming_logger._disk.directory import Directory
+from streaming_logger._events.ledger import events_in
+from streaming_logger._view.sessions import Opened, Session, find, scan
+from streaming_logger._view.target import Target
+from streaming_logger._view.text import Text, utf8_decoder
+from streaming_logger._view.turns import Turn
 from streaming_logger.cli._archive import downloaded
-from streaming_logger.cli._target import Target, find_target_of
-from streaming_logger.cli._text import escape, one_line, utf8_decoder
+from streaming_logger.cli._text import escape, moment, one_line
 from streaming_logger.cli._verb import (
     FOUND_PROBLEMS,
     OK,
@@ -19,22 +22,14 @@ from streaming_logger.cli._verb import (
     as_json,
     count,
     id_argument,
+    no_such_session,
     note,
     print_json,
     raw_argument,
+    target_and_id,
 )
-from streaming_logger.cli._view import Session, find, scan
 
-__all__ = [
-    "VERBS",
-    "JsonPrinter",
-    "Printer",
-    "no_such_session",
-    "tail_start",
-    "with_session",
-]
-
-_CHUNK = 1 << 16
+__all__ = ["VERBS", "JsonPrinter", "Printer", "with_session"]
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
@@ -45,76 +40,60 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 
 def _show(args: Namespace) -> int:
-    return with_session(args, lambda session, fd, _: _print_session(session, fd, args))
+    return with_session(args, lambda opened: _print_session(opened, args))
 
 
-def _print_session(session: Session, fd: int, args: Namespace) -> int:
-    start = 0 if args.tail is None else tail_start(fd, args.tail)
-    os.lseek(fd, start, os.SEEK_SET)
+def _print_session(opened: Opened, args: Namespace) -> int:
+    text = opened.text
+    start = 0 if args.tail is None else text.tail_start(args.tail)
     if args.json:
-        text = b"".join(_parts(fd)).decode("utf-8", "backslashreplace")
-        print_json({"session": session._asdict(), "text": text})
-    else:
-        printer = Printer(raw=args.raw)
-        for part in _parts(fd):
-            printer.write(part)
-        printer.end()
+        shown = b"".join(text.parts(start)).decode("utf-8", "backslashreplace")
+        turns = [turn._asdict() for turn in opened.turns()]
+        print_json({"session": opened.session.shown(), "text": shown, "turns": turns})
+        return OK
+    printer = Printer(raw=args.raw)
+    if sys.stdout.isatty() and not args.raw:
+        for turn in opened.turns()[:-1]:
+            if turn.end > start:
+                _print_part(text, printer, start, turn.end)
+                printer.separate(turn)
+                start = turn.end
+    _print_part(text, printer, start)
+    printer.end()
     return OK
 
 
-def with_session(args: Namespace, use: Callable[[Session, int, Directory], int]) -> int:
-    """Opens the file of session `args.id` for `use`, and returns its exit code; says so where there is none."""
+def _print_part(text: Text, printer: Printer, start: int, end: int | None = None) -> None:
+    for part in text.parts(start, end):
+        printer.write(part)
+
+
+def with_session(args: Namespace, use: Callable[[Opened], int]) -> int:
+    """Opens session `args.id` for `use`, and returns its exit code; says so where there is none."""
     if args.archive is None:
-        target, wanted = find_target_of(args.id, args.dir, args.config)
-        session = find(scan(target.must_exist()), wanted)
-        return no_such_session(target, args.id) if session is None else _with_file(target, session, use)
+        target, wanted = target_and_id(args)
+        session = find(scan(target), wanted)
+        return no_such_session(target, args.id) if session is None else _with_text(target, session, use)
     with downloaded(args) as found:
         if found is None:
             return FOUND_PROBLEMS
-        session = scan(found.target)[0]._replace(state=found.record.outcome, loop=found.record.loop or "")
-        return _with_file(found.target, session, use) or found.code
+        record = found.record
+        session = scan(found.target)[0]._replace(state=record.outcome, loop=record.loop or "")
+        return (
+            _with_text(found.target, session, lambda opened: use(opened._replace(events=events_in(record.events))))
+            or found.code
+        )
 
 
-def _with_file(target: Target, session: Session, use: Callable[[Session, int, Directory], int]) -> int:
+def _with_text(target: Target, session: Session, use: Callable[[Opened], int]) -> int:
     directory = target.directory
     try:
-        fd = directory.open_file(session.file, os.O_RDONLY)
+        text = Text(directory, session.file)
     except OSError as error:
         note(f"{one_line(session.id)}: {error.strerror}")
         return FOUND_PROBLEMS
-    try:
-        return use(session, fd, directory)
-    finally:
-        directory.close_file(fd)
-
-
-def no_such_session(target: Target, wanted: str) -> int:
-    note(f"there is no session {one_line(wanted)} in {target.path}; `history {one_line(wanted)}` may know of it")
-    return FOUND_PROBLEMS
-
-
-def tail_start(fd: int, lines: int) -> int:
-    """Where the last so many lines of a file begin."""
-    end = position = os.fstat(fd).st_size
-    if lines <= 0:
-        return end
-    while position > 0:
-        start = max(0, position - _CHUNK)
-        part = os.pread(fd, position - start, start)
-        index = len(part)
-        while (index := part.rfind(b"\n", 0, index)) >= 0:
-            if start + index == end - 1:
-                continue  # it ends the last line
-            lines -= 1
-            if not lines:
-                return start + index + 1
-        position = start
-    return 0
-
-
-def _parts(fd: int) -> Iterator[bytes]:
-    while part := os.read(fd, _CHUNK):
-        yield part
+    with text:
+        return use(Opened(session, text, directory))
 
 
 class Printer:
@@ -139,6 +118,13 @@ class Printer:
             print()
         self._at_line_start = True
         sys.stdout.flush()
+
+    def separate(self, turn: Turn) -> None:
+        """The turn ends here, and another begins: how and when, on a line of its own."""
+        self.end()
+        when = "" if turn.at is None else f" {moment(turn.at)}"
+        line = f"--- {one_line(turn.outcome) or 'end unknown'}{when} ---"
+        print(line if "NO_COLOR" in os.environ else f"\x1b[2m{line}\x1b[0m")
 
     def say(self, text: str, **fields: str) -> None:
         """A remark about the stream, beside it and on its own line; the fields are for JSON."""

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.timing import Timing, parse, timing_name_of
+from streaming_logger._view.sessions import Opened, Session
+from streaming_logger._view.text import PART, Text, utf8_decoder
 from streaming_logger.cli._read import with_session
-from streaming_logger.cli._text import counted, one_line, utf8_decoder
+from streaming_logger.cli._text import counted, one_line
 from streaming_logger.cli._verb import FOUND_PROBLEMS, note
-from streaming_logger.cli._view import Session
 
 __all__ = ["Recording", "with_recording"]
-
-_PART = 1 << 16
 
 
 class Recording:
@@ -25,29 +24,29 @@ class Recording:
     text. The timing goes as far as the log does; what the log has beyond it is the rest.
     """
 
-    def __init__(self, session: Session, fd: int, timing: Timing) -> None:
+    def __init__(self, session: Session, text: Text, timing: Timing) -> None:
         self.session = session
         self.timing = timing
-        self._fd = fd
-        self._size = os.fstat(fd).st_size
+        self._text = text
+        self._size = text.size
         self._timed = sum(timing.sizes)
 
     def chunks(self) -> Iterator[tuple[float, bytes]]:
         """(seconds since the chunk before, its bytes) of each chunk that is in the log."""
-        with open(self._fd, "rb", closefd=False) as log:
-            log.seek(0)
-            left = self._size
-            for delay, size in zip(self.timing.delays, self.timing.sizes, strict=True):
-                data = log.read(min(size, left))
-                if size and not data:
-                    return
-                left -= len(data)
-                yield delay, data
+        part, start, position = b"", 0, 0  # chunks are small: many are read at once
+        for delay, timed in zip(self.timing.delays, self.timing.sizes, strict=True):
+            size = min(timed, self._size - position)
+            if position + size > start + len(part):
+                part, start = self._text.read(position, max(size, PART)), position
+            data = part[position - start : position - start + size]
+            if timed and not data:
+                return
+            position += len(data)
+            yield delay, data
 
     def rest(self) -> Iterator[bytes]:
         """The bytes of the log that have no timing, in parts."""
-        for position in range(self._timed, self._size, _PART):
-            yield os.pread(self._fd, min(_PART, self._size - position), position)
+        return self._text.parts(self._timed, self._size)
 
     def texts(self) -> Iterator[tuple[float, str]]:
         """(seconds since the start, text) of each chunk, and of the rest as if it came with the last one."""
@@ -78,18 +77,19 @@ class Recording:
 def with_recording(args: Namespace, use: Callable[[Recording], int]) -> int:
     """Opens the recording of `args.id` for `use`, and returns its exit code; says why where there is none."""
 
-    def opened(session: Session, fd: int, directory: Directory) -> int:
+    def with_timing(opened: Opened) -> int:
+        session = opened.session
         try:
-            timing = _read_timing(directory, timing_name_of(session.file))
+            timing = _read_timing(opened.directory, timing_name_of(session.file))
         except FileNotFoundError:
             note(
                 f"{one_line(session.id)} has no timing file; the setting record_timing: true records one "
                 "for each session that begins after it is set"
             )
             return FOUND_PROBLEMS
-        return use(Recording(session, fd, timing))
+        return use(Recording(session, opened.text, timing))
 
-    return with_session(args, opened)
+    return with_session(args, with_timing)
 
 
 def _read_timing(directory: Directory, name: str) -> Timing:

@@ -9,17 +9,21 @@ from argparse import ArgumentParser, Namespace
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import accumulate
 
+from streaming_logger._view.text import utf8_decoder
 from streaming_logger.cli._chart import LABEL, print_chart, rates, save_chart
 from streaming_logger.cli._recording import Recording, with_recording
-from streaming_logger.cli._text import one_line, span, utf8_decoder
+from streaming_logger.cli._text import one_line, span
 from streaming_logger.cli._verb import OK, Verb, archive_argument, count, id_argument, note, print_json
 
 __all__ = ["VERBS", "Figures", "figures"]
 
 #: Points of the rate over time in JSON and in pictures.
 _POINTS = 200
+#: No screen is wider.
+_MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,12 @@ def _percentile(ordered: Sequence[float], share: float) -> float | None:
 def _arguments(parser: ArgumentParser) -> None:
     id_argument(parser)
     archive_argument(parser)
-    parser.add_argument("--width", type=count, metavar="N", help="columns of the chart (as the terminal has); 0: none")
+    parser.add_argument(
+        "--width",
+        type=partial(count, most=_MOST_COLUMNS),
+        metavar="N",
+        help="columns of the chart (as the terminal has); 0: none",
+    )
     parser.add_argument("--png", metavar="FILE", help="draw the chart into a PNG file; needs the extra `plot`")
     parser.add_argument("--svg", metavar="FILE", help="draw the chart into an SVG file; needs the extra `plot`")
 

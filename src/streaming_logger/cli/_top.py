@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from streaming_logger.cli._rates import Active, Rates, Snapshot
+from streaming_logger._view.sessions import Session
+from streaming_logger.cli._rates import Rates, Snapshot
 from streaming_logger.cli._screen import BOLD, RED, REVERSE, Screen
-from streaming_logger.cli._target import find_target
-from streaming_logger.cli._text import Column, age, cut, duration, one_line, plain_table, size
-from streaming_logger.cli._verb import OK, Verb, as_json, count, seconds
+from streaming_logger.cli._text import Column, age, cut, duration, one_line, size, table_lines
+from streaming_logger.cli._verb import OK, Verb, as_json, count, seconds, target_of
 
 __all__ = ["VERBS"]
 
@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 
 #: By key: the name of an order, and the order; the largest first.
-_ORDERS: dict[str, tuple[str, Callable[[Active], Any]]] = {
+_ORDERS: dict[str, tuple[str, Callable[[Session], Any]]] = {
     "r": ("rate", lambda session: (session.rate or 0.0, session.size)),
     "s": ("size", lambda session: session.size),
     "i": ("idle", lambda session: session.idle),
@@ -52,10 +52,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _top(args: Namespace) -> int:
-    target = find_target(args.dir, args.config).must_exist()
-    flush = target.config.flush_interval_seconds
-    stalled = target.stall_seconds if args.stalled is None else args.stalled
-    rates = Rates(target.directory, stalled_seconds=stalled, flush_seconds=flush)
+    target = target_of(args)
+    rates = Rates(target, stall_seconds=args.stalled)
     delay = max(0.1, args.delay)
     view = _View(args.sort, str(target.path))
     try:
@@ -77,9 +75,9 @@ def _print_looks(view: _View, rates: Rates, delay: float, count: int, *, json: b
         time.sleep(delay if number else max(delay, rates.first_seconds))
         look = rates.scan()
         if json:
-            print(as_json(asdict(look)), flush=True)
+            print(as_json({**asdict(look), "sessions": [session.shown() for session in look.sessions]}), flush=True)
         else:
-            print("\n".join([view.title(look), *plain_table(_COLUMNS, view.rows(look.sessions))]), flush=True)
+            print("\n".join([view.title(look), *table_lines(_COLUMNS, view.rows(look.sessions))]), flush=True)
 
 
 def _live(view: _View, rates: Rates, delay: float, count: int | None) -> None:
@@ -125,7 +123,7 @@ class _View:
             f"{'-' if look.rate is None else f'{look.rate:,.0f}'} char/s  {self._path}"
         )
 
-    def rows(self, sessions: list[Active], limit: int | None = None) -> list[tuple[str, ...]]:
+    def rows(self, sessions: list[Session], limit: int | None = None) -> list[tuple[str, ...]]:
         name, order = _ORDERS[self._key]
         ordered = sorted(sessions, key=order, reverse=(name != "name") is not self._backwards)
         return [
@@ -145,7 +143,7 @@ class _View:
         height = max(1, lines - 4)
         rows = self.rows(look.sessions, height)
         title, headings, *table = [
-            cut(line, columns) for line in [self.title(look), *plain_table(_COLUMNS, rows or [("",) * len(_COLUMNS)])]
+            cut(line, columns) for line in [self.title(look), *table_lines(_COLUMNS, rows or [("",) * len(_COLUMNS)])]
         ]
         hidden = len(look.sessions) - len(rows)
         foot = f"+{hidden:,} more  " if hidden else ""

@@ -11,7 +11,9 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
 from streaming_logger._base.escape import one_line
-from streaming_logger.cli._target import UsageError
+from streaming_logger._view.resolve import UsageError
+from streaming_logger._view.target import Target, find_target, find_target_of, find_target_of_all
+from streaming_logger.cli._text import wrapped
 
 __all__ = [
     "FOUND_PROBLEMS",
@@ -22,12 +24,16 @@ __all__ = [
     "as_json",
     "count",
     "id_argument",
+    "no_such_session",
     "note",
     "print_json",
     "print_json_lines",
     "raw_argument",
     "refuse_unknown",
     "seconds",
+    "target_and_id",
+    "target_and_prefixes",
+    "target_of",
 ]
 
 #: Exit codes.
@@ -64,10 +70,41 @@ def raw_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="the file's bytes as they are, terminal escapes and all")
 
 
-def count(text: str) -> int:
+def target_of(args: Namespace, *, must_exist: bool = True) -> Target:
+    """The directory that is asked for; its remarks are noted."""
+    return _noted(find_target(args.dir, args.config), must_exist=must_exist)
+
+
+def target_and_id(args: Namespace, *, must_exist: bool = True) -> tuple[Target, str]:
+    """The same for a verb with an `ID`, which may be a path; and what names the session in the directory."""
+    target, wanted = find_target_of(args.id, args.dir, args.config)
+    return _noted(target, must_exist=must_exist), wanted
+
+
+def target_and_prefixes(args: Namespace) -> tuple[Target, tuple[str, ...]]:
+    """The same for a verb with any number of `ID`s, which may be beginnings, paths, or a directory."""
+    target, prefixes = find_target_of_all(args.prefix, args.dir, args.config)
+    return _noted(target, must_exist=True), prefixes
+
+
+def _noted(target: Target, *, must_exist: bool) -> Target:
+    target = target.must_exist() if must_exist else target
+    for remark in target.remarks:
+        note(f"streaming-logger: {one_line(remark)}")
+    return target
+
+
+def no_such_session(target: Target, wanted: str) -> int:
+    """Says so; the exit code."""
+    shown = one_line(wanted)
+    note(f"there is no session {shown} in {one_line(str(target.path))}; `history {shown}` may know of it")
+    return FOUND_PROBLEMS
+
+
+def count(text: str, most: int = 1_000_000_000) -> int:
     """A number of lines, scans or rows: for argparse."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is invalid: expected a non-negative integer")
+    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+        raise ArgumentTypeError(f"{text!r} is invalid: expected an integer from 0 to {most}")
     return int(text)
 
 
@@ -91,9 +128,10 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def note(text: str) -> None:
-    """Says something beside the output."""
+    """Says something beside the output, a sentence a line."""
     sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
+    lines = (wrapped(line, stream=sys.stderr) for line in text.split("\n"))
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome
 from streaming_logger._logger import StreamingLogger
 from streaming_logger._stream_log import StreamLog
 from streaming_logger._text.extractor import TextExtractor

@@ -15,7 +15,7 @@ from typing import Any
 
 from streaming_logger._base.errors import outcome_of
 from streaming_logger._base.loop import call_later, run_in_thread, sleep
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome
 from streaming_logger._logger import StreamingLogger
 from streaming_logger.integrations._identity import Head, Identity, NotLogged
 from streaming_logger.integrations._selection import Log, Logs, Opened, Selection, end_of_body

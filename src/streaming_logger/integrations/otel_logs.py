@@ -6,7 +6,9 @@ import os
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from streaming_logger._events.observers import Event, Observer
+from streaming_logger._base.outcomes import has_failed
+from streaming_logger._events.model import Event, LoopFound, SessionEnded
+from streaming_logger._events.observers import Observer
 from streaming_logger._logger import StreamingLogger
 from streaming_logger.integrations._guard import checked_logger, refusal
 from streaming_logger.integrations._supported import Supported
@@ -18,7 +20,7 @@ __all__ = ["SUPPORTED", "export_sessions"]
 
 SUPPORTED = Supported("opentelemetry-api", "1.37", "2")
 
-_FIELDS = ("outcome", "bytes", "file")
+_FIELDS = ("session", "outcome", "bytes", "file")
 
 
 def export_sessions(
@@ -29,7 +31,7 @@ def export_sessions(
     The body is the session's text; of more than `max_body_bytes` its first and its last part, with a mark between
     them. Without a debugging window the file is gone by then, and the body empty. Attributes are
     `streaming_logger.session`, `.outcome`, `.bytes`, `.file`, and `.loop` where the radar found one. Severity is INFO,
-    or WARN for any other outcome than completed, and for loops. Each forked process calls it for itself, as it makes
+    or WARN for a session that failed, and for loops. Each forked process calls it for itself, as it makes
     its own provider. Use a `BatchLogRecordProcessor`: a record is made while files are flushed, which must not wait for
     an exporter; the processor's queue is bounded, and drops what finds no room.
 
@@ -75,17 +77,17 @@ class _Exporter(Observer):
         self._loops: dict[str, str] = {}
 
     def on_event(self, event: Event) -> None:
-        session = str(event.fields.get("session"))
-        if event.kind == "loop":
-            self._loops[session] = str(event.fields.get("kind"))
-        elif "outcome" in event.fields:
-            self._emit(event, session, self._loops.pop(session, None))
+        if isinstance(event, LoopFound):
+            self._loops[event.session] = event.kind
+        elif isinstance(event, SessionEnded):
+            self._emit(event, self._loops.pop(event.session, None))
 
-    def _emit(self, event: Event, session: str, loop: str | None) -> None:
-        well = event.fields["outcome"] == "completed" and loop is None
-        found = {"session": session, "loop": loop, **{name: event.fields.get(name) for name in _FIELDS}}
-        attributes = {f"streaming_logger.{name}": value for name, value in found.items() if value is not None}
-        body = self._body(str(event.fields.get("file")))
+    def _emit(self, event: SessionEnded, loop: str | None) -> None:
+        well = not has_failed(event.outcome) and loop is None
+        attributes: dict[str, Any] = {f"streaming_logger.{name}": getattr(event, name) for name in _FIELDS}
+        if loop is not None:
+            attributes["streaming_logger.loop"] = loop
+        body = self._body(event.file)
         self._otel_logger.emit(_record(int(event.at * 1e9), well=well, body=body, attributes=attributes))
 
     def _body(self, name: str) -> str:

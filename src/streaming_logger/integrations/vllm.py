@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 
 from streaming_logger._base.loop import call_later
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome
 from streaming_logger._default import get_streaming_logger
 from streaming_logger._logger import StreamingLogger
 from streaming_logger._text.extractor import TextExtractor

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from streaming_logger._base.stats import Outcome
+from streaming_logger._base.outcomes import Outcome
 from streaming_logger._logger import StreamingLogger
 from streaming_logger.integrations._identity import Head, Identity, NotLogged
 from streaming_logger.integrations._selection import Log, Logs, Selection, end_of_body

@@ -1,4 +1,4 @@
-"""Which directory the command looks at, and by which settings its files are deleted.
+"""Which directory is looked at, and by which settings its files are deleted.
 
 The directory is never opened as a server opens it: that makes what is missing, marks an
 empty one as ours, and refuses what another user owns. Looking does none of it.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streaming_logger._base.errors import ConfigError
-from streaming_logger._base.escape import one_line
 from streaming_logger._config.schema import MAX_FILE_BYTES, SECTION, Config, load, variable_of
 from streaming_logger._config.watch import COPY
 from streaming_logger._disk.directory import PRIVATE, Directory
@@ -22,17 +21,17 @@ from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.paths import exists, is_directory, is_regular
 from streaming_logger._disk.regular import read_regular
 from streaming_logger._disk.timing import is_timing_name, log_name_of
+from streaming_logger._sweep.rules import Rules
+from streaming_logger._view.resolve import UsageError
 
-__all__ = ["DEFAULT_FILE", "Target", "UsageError", "find_target", "find_target_of"]
+__all__ = ["DEFAULT_FILE", "Target", "find_target", "find_target_of", "find_target_of_all"]
 
 DEFAULT_FILE = "logging_config.json"
 _STALL_SECONDS = 15.0
+#: A longer argument is not a path.
+_LONGEST_PATH = 1024
 #: The setting in the text of a file that need not be JSON.
 _DIRECTORY = re.compile(r'"directory"\s*:\s*("(?:[^"\\]|\\.)+")')
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the text says what can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,8 @@ class Target:
     path: Path
     fault: ConfigError | None = None
     """What is wrong with ./logging_config.json."""
+    remarks: tuple[str, ...] = ()
+    """What whoever looks must know: whose settings are taken, what cannot be seen."""
 
     @property
     def is_assumed(self) -> bool:
@@ -77,19 +78,18 @@ class Target:
         return self.config.adopt or is_directory(self.path / PRIVATE)
 
     @property
-    def refusal(self) -> str:
-        """Why no server sweeps this directory; empty where one does."""
-        if not self.config.enabled:
-            return "disabled"
-        return "" if self.managed else "not managed"
+    def rules(self) -> Rules:
+        """The rules by which its files are deleted."""
+        return Rules.of(self.config, managed=self.managed)
 
     def must_exist(self) -> Target:
+        """The same, with a remark if this user sees only a part of it. Raises `UsageError` if it can see nothing."""
         if not is_directory(self.path):
             raise UsageError(f"there is no directory {self.path}; name it by --dir, or its configuration by --config")
         if not os.access(self.path, os.R_OK | os.X_OK):
             raise UsageError(f"no permission to read {self.path}; {self.owner_hint()}")
         if self.owner_hint() and os.geteuid() != 0:
-            _tell(f"not all can be seen: {self.owner_hint()}")
+            return replace(self, remarks=(*self.remarks, f"not all can be seen: {self.owner_hint()}"))
         return self
 
     def owner_hint(self) -> str:
@@ -106,7 +106,7 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
     Its rules are those of `--config`, else those that its server left in it, else those of
     ./logging_config.json. A relative directory in a configuration is taken from the configuration's
     own target: servers that read ./logging_config.json run there. A fault of ./logging_config.json is
-    reported, and hides no directory; one of `--config` raises `ConfigError`. Raises `UsageError`.
+    a remark, and hides no directory; one of `--config` raises `ConfigError`. Raises `UsageError`.
     """
     file = Path(config_file or DEFAULT_FILE)
     if config_file is not None and not exists(file):
@@ -127,12 +127,10 @@ def find_target(directory: str | None, config_file: str | None) -> Target:
     if config_file is None and (left := _left_by_server(path)) is not None:
         if directory is not None:
             fault = None  # that file is not about this directory
-        if fault:
-            _tell(f"{fault}; the settings that a server left in {path} are used")
-        return Target(config=left, config_file=path / COPY, configured=True, path=path, fault=fault)
-    if fault:
-        _tell(f"{fault}; the defaults are assumed")
-    return Target(config=config, config_file=file, configured=exists(file), path=path, fault=fault)
+        remarks = (f"{fault}; the settings that a server left in {path} are used",) if fault else ()
+        return Target(config=left, config_file=path / COPY, configured=True, path=path, fault=fault, remarks=remarks)
+    remarks = (f"{fault}; the defaults are assumed",) if fault else ()
+    return Target(config=config, config_file=file, configured=exists(file), path=path, fault=fault, remarks=remarks)
 
 
 def find_target_of(wanted: str, directory: str | None, config_file: str | None) -> tuple[Target, str]:
@@ -148,6 +146,24 @@ def find_target_of(wanted: str, directory: str | None, config_file: str | None) 
         if is_path:
             return find_target(parent or ".", config_file), name
     return find_target(directory, config_file), wanted
+
+
+def find_target_of_all(
+    wanted: Sequence[str], directory: str | None, config_file: str | None
+) -> tuple[Target, tuple[str, ...]]:
+    """The same for the beginnings of ids, paths of files or directories: all of one directory. None: all of it."""
+    found: dict[Path, Target] = {}
+    prefixes = []
+    for given in wanted:
+        is_managed = given != "" and len(given) < _LONGEST_PATH and is_directory(Path(given, PRIVATE))
+        target, prefix = (
+            (find_target(given, config_file), "") if is_managed else find_target_of(given, directory, config_file)
+        )
+        found[target.path] = target
+        prefixes.append(prefix)
+    if len(found) > 1:
+        raise UsageError("these are in different directories: " + ", ".join(map(str, found)))
+    return found.popitem()[1] if found else find_target(directory, config_file), tuple(prefixes)
 
 
 def _directory_named(file: Path) -> str:
@@ -173,7 +189,3 @@ def _left_by_server(path: Path) -> Config | None:
         return load(copy, environ={}) if is_regular(copy) else None
     except (ConfigError, OSError):  # of another version, or not for this user to read
         return None
-
-
-def _tell(text: str) -> None:
-    print(f"streaming-logger: {one_line(text)}", file=sys.stderr)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.statx import Found
+from streaming_logger._view.text import Text
 from streaming_logger._watch.loops import find_loops
 
 __all__ = ["Loops"]
@@ -34,20 +34,15 @@ class Loops:
         size, kind = self._known.get(found.identity, (-1, ""))
         if size == found.size or time.monotonic() > self._until:
             return kind
-        kind = self._examined(name, found.size)
+        kind = self._examined(name)
         self._known[found.identity] = (found.size, kind)
         return kind
 
-    def _examined(self, name: str, size: int) -> str:
+    def _examined(self, name: str) -> str:
         try:
-            fd = self._directory.open_file(name, os.O_RDONLY)
+            with Text(self._directory, name) as text:
+                end = text.last(_TAIL).decode("utf-8", "replace")
         except OSError:
             return ""
-        try:
-            text = os.pread(fd, _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        finally:
-            self._directory.close_file(fd)
-        findings = find_loops(text)
+        findings = find_loops(end)
         return findings[-1].kind if findings else ""

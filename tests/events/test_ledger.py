@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.ledger import Ledger, LedgerTail
+from streaming_logger._events.ledger import Ledger, read_events
+from streaming_logger._events.model import Event, OtherEvent
 
 
 @pytest.fixture
@@ -20,8 +21,12 @@ def directory(tmp_path: Path) -> Directory:
     return directory
 
 
+def numbered(number: int) -> Event:
+    return OtherEvent(event="test", at=1.5, more={"number": number, "text": 'a "quoted" word, and more'})
+
+
 def numbers(directory: Directory) -> list[object]:
-    return [event.get("number") for event in LedgerTail(directory).read()]
+    return [event.more.get("number") for event in read_events(directory)]
 
 
 def test_lines_stay_in_order_whichever_thread_writes_them(directory: Directory) -> None:
@@ -31,19 +36,19 @@ def test_lines_stay_in_order_whichever_thread_writes_them(directory: Directory) 
 
     def write() -> None:
         while not done.is_set():
-            ledger.write()
+            ledger.on_batch()
 
     threads = [threading.Thread(target=write) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in range(5_000):
-        ledger.note(0.0, "test", number=number)
+        ledger.on_event(numbered(number))
         if number % 100 == 0:
-            ledger.write()
+            ledger.on_batch()
     done.set()
     for thread in threads:
         thread.join()
-    ledger.write()
+    ledger.on_batch()
     directory.close()
     assert numbers(directory) == list(range(5_000))
 
@@ -55,8 +60,8 @@ def test_a_torn_line_costs_itself_alone(tmp_path_factory: pytest.TempPathFactory
     directory.open()
     ledger = Ledger(directory)
     for number in range(5):
-        ledger.note(1.5, "test", number=number, text='a "quoted" word, and more')
-        ledger.write()
+        ledger.on_event(numbered(number))
+        ledger.on_batch()
     directory.close()
     path = directory.path / ".streaming_logger" / "ledger.jsonl"
     lines = path.read_text().splitlines()
@@ -69,8 +74,8 @@ def test_a_torn_line_costs_itself_alone(tmp_path_factory: pytest.TempPathFactory
 def test_a_strange_line_hides_no_other(directory: Directory, line: str) -> None:
     """Blank, nested ten thousand deep, two in one, or torn within a string."""
     ledger = Ledger(directory)
-    ledger.note(0.0, "test", number=1)
-    ledger.write()
+    ledger.on_event(numbered(1))
+    ledger.on_batch()
     directory.close()
     path = directory.path / ".streaming_logger" / "ledger.jsonl"
     path.write_text(f"{line}\n" + path.read_text() + f"{line}\n" + path.read_text())

@@ -17,12 +17,6 @@ from pathlib import Path
 
 import pytest
 from programs import run
-
-from conftest import logs
-from streaming_logger import Config, StreamingLogger
-from streaming_logger._disk import journal_file
-from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
-from streaming_logger._wal.storage import is_available
 from streaming_logger._disk.journal_format import (
     Claim,
     claim_mark,
@@ -34,7 +28,13 @@ from streaming_logger._disk.journal_format import (
     record_of,
     turn_end_record,
 )
+
+from conftest import logs
+from streaming_logger import Config, StreamingLogger
+from streaming_logger._disk import journal_file
 from streaming_logger._disk.store import Store
+from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
+from streaming_logger._wal.storage import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs memory-backed storage in /dev/shm")
 

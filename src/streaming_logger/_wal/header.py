@@ -10,14 +10,29 @@ from typing import Any
 
 from streaming_logger._base.errors import StreamingLoggerError
 
-__all__ = ["GIVEN_UP", "HEADER_SIZE", "STATE_AT", "WAITING", "WHOLE", "LogError", "about_of", "header_of", "namespace"]
+__all__ = [
+    "FINISHED",
+    "GIVEN_UP",
+    "HEADER_SIZE",
+    "STATE_AT",
+    "TERM_AT",
+    "WAITING",
+    "WHOLE",
+    "LogError",
+    "about_of",
+    "header_of",
+    "namespace",
+]
 
 #: Room for the header. Behind it stand notes of a recovery.
 HEADER_SIZE = 1 << 15
 #: The header's last byte says whether the log holds all that it should.
 STATE_AT = HEADER_SIZE - 1
-#: It does; records wait elsewhere, for room; the worker found no room for what it has to note.
-WHOLE, WAITING, GIVEN_UP = b"\0", b"\1", b"\2"
+#: It does; records wait elsewhere, for room; the worker found no room for what it has to note; all is recovered.
+WHOLE, WAITING, GIVEN_UP, FINISHED = b"\0", b"\1", b"\2", b"\3"
+#: Before it the number of the process that may work on it: 0 its owner, 1 who recovers it, 2 who takes over from that.
+#: It holds the lock on the byte of that number.
+TERM_AT = STATE_AT - 8
 _MAGIC = b"streaming_logger log"
 _VERSION = 2
 

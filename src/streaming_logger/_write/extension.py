@@ -15,6 +15,11 @@ class Extension:
     Raise `BusyError` when the file has to be opened anew. Other exceptions are reported, and harm no session.
     """
 
+    def may_begin(self, session: Session) -> bool:
+        """Asked before the first append of a turn; false: its text waits in memory for now."""
+        del session
+        return True
+
     def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
         """Text went to the session's file. `marks`: which chunks, in a log with times."""
 

@@ -132,7 +132,7 @@ class Flusher:
         return len(self._log.segments) > _SEGMENTS or self._log.is_short
 
     def flush(self, spread: float = _SPREAD) -> Generator[float, None, None]:
-        """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle for too long.
+        """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle too long.
 
         Yields the seconds until the next slice.
         """
@@ -186,6 +186,7 @@ class Flusher:
 
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
+        self.writer.hurry()
         self.complete_ended()
         for session in list(self.sessions.live.values()):
             self._end_from_within(session, "released")

@@ -10,6 +10,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.archived import Marks
@@ -20,8 +21,7 @@ from streaming_logger._disk.private import subdirectory_hint
 from streaming_logger._disk.process_files import is_temporary
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.policy import Policy, least_free_bytes
-from streaming_logger._wal.recovery import waiting_logs
-from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
+from streaming_logger._wal.dead import DeadLogs
 from streaming_logger.cli import _system
 from streaming_logger.cli._activity import PARKED, UNKNOWN
 from streaming_logger.cli._check import remarks
@@ -263,7 +263,8 @@ def _archive(target: Target) -> Iterator[Finding]:
 
 
 def _journals(target: Target) -> Iterator[Finding]:
-    waiting, refused = waiting_logs(STORAGE, target.directory)
+    place, refused = Path(target.config.crash_journal_directory), dict[str, str]()
+    waiting = DeadLogs(place, target.directory).waiting(refused.__setitem__)
     if waiting:
         yield Finding(
             "problem",
@@ -275,7 +276,7 @@ def _journals(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"the crash journal {name} cannot be recovered: {why}",
-            f"keep a copy for a report, then remove it: {STORAGE / name}",
+            f"keep a copy for a report, then remove it: {place / name}",
         )
 
 

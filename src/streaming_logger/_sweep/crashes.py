@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streaming_logger._base.errors import reason_of
+from streaming_logger._base.sync import allocate_lock
 from streaming_logger._context import Context
 from streaming_logger._disk.names import SUFFIX
 from streaming_logger._disk.store import DeleteResult
@@ -30,11 +31,22 @@ class Crashes:
         self._context = context
         config, directory = context.settings.config, context.store.directory
         self._dead = DeadLogs(Path(config.crash_journal_directory), directory, Patience(context.clock))
+        self._running = allocate_lock()
         self._looked_at = float("-inf")
         self.faults = context.events.rounds()
 
     def recover(self) -> Iterator[float]:
-        """In slices: yields the seconds until the next one may begin. Whatever goes wrong is reported, never raised."""
+        """In slices: yields the seconds until the next one may begin. Whatever goes wrong is reported, never raised.
+
+        Nothing while another thread is at it, or this one is between two slices.
+        """
+        if self._running.acquire(blocking=False):
+            try:
+                yield from self._recover()
+            finally:
+                self._running.release()
+
+    def _recover(self) -> Iterator[float]:
         self._looked_at = self._context.clock.monotonic()
         events, counters = self._context.events, self._context.counters
         sessions: Counter[int] = Counter()
@@ -67,7 +79,7 @@ class Crashes:
         looked = self._looked_at
         if looked <= since or (self._dead.is_waiting and self._context.clock.monotonic() - looked > _LOOK_SECONDS):
             self.recover_all()
-        return self._dead.is_waiting
+        return self._dead.is_waiting or bool(self._running.locked())
 
     @property
     def is_due(self) -> bool:

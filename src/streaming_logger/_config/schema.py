@@ -166,7 +166,7 @@ class Config:
         "at the next start",
     )
     crash_journal_mb: float = rules.number(16, 1, 100_000, "memory it may take; takes effect at the next start")
-    crash_journal_directory: str = rules.text("/dev/shm", "storage in memory for it; takes effect at the next start")
+    crash_journal_directory: str = rules.text("/dev/shm", "storage in memory for it; takes effect at the next start")  # noqa: S108 - names in it are random
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     adopt: bool = rules.switch(False, "true: sweep *.log files in a directory that this library did not create")
 

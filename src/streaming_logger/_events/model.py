@@ -25,6 +25,7 @@ __all__ = [
     "LoopFound",
     "NoTextFound",
     "OtherEvent",
+    "RecoveryPassedOver",
     "ReloadRefused",
     "SessionArchived",
     "SessionDeleted",
@@ -192,6 +193,15 @@ class DiskEmergency(Event):
     level = logging.WARNING
     message = ("low disk space: deleting the oldest completed files, %d bytes", "bytes")
     bytes: int
+    reason: str
+
+
+@named("passed_over")
+@dataclass(frozen=True, kw_only=True)
+class RecoveryPassedOver(Event):
+    """A process that recovers a crash journal stands still; its work is done by this one."""
+
+    holder: str
     reason: str
 
 

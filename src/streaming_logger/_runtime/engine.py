@@ -21,6 +21,7 @@ from streaming_logger._disk.owner import Owners
 from streaming_logger._events.model import NoTextFound
 from streaming_logger._runtime import process
 from streaming_logger._runtime.intake import Intake
+from streaming_logger._runtime.older_text import OlderText
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
@@ -28,7 +29,6 @@ from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._wal.log import Log, Storage
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import key_of
-from streaming_logger._wal.recovery import waiting_logs
 from streaming_logger._wal.storage import SharedStorage, StorageError
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
@@ -85,6 +85,7 @@ class Engine:
             self.flusher.writer.extend(timing)
         self.flusher.writer.extend(Cap(context, self.flusher.files, timing.was_cut if timing is not None else None))
         self.sweeper = Sweeper(context)
+        self.flusher.writer.extend(OlderText(self.sweeper.crashes))
         flush = Task("flush", self._flush, lambda: self.flusher.interval)
         flush.started = context.clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.sweeper.interval)
@@ -114,7 +115,7 @@ class Engine:
         else:
             self._warn()
             write_copy(config, self.directory)
-            if waiting_logs(Path(config.crash_journal_directory), self.directory)[0]:
+            if self.sweeper.crashes.is_due:
                 self.worker.submit(self.sweeper.crashes.recover_all)  # before anything else is written
 
     def begin_session(self, session_id: str, waited: float = 0.0) -> bool:

@@ -14,9 +14,9 @@ from streaming_logger._write.sessions import Sessions
 
 __all__ = ["Intake", "make_fork_flag"]
 
-#: A longer record is split: it may be longer than a segment.
-_LONGEST = 1 << 18
-_PART = 1 << 17
+#: A longer text is split: its record may be longer than a segment. Each NUL takes two bytes there.
+_LONGEST = 1 << 16
+_PART = 1 << 15
 #: From linux/mman.h; module mmap does not have it.
 _MADV_WIPEONFORK = 18
 

@@ -11,10 +11,11 @@ from typing import Any
 from streaming_logger._base.errors import StreamingLoggerError
 
 __all__ = [
-    "CLOSED",
+    "FINISHED",
     "GIVEN_UP",
     "HEADER_SIZE",
     "STATE_AT",
+    "TERM_AT",
     "WAITING",
     "WHOLE",
     "LogError",
@@ -27,8 +28,11 @@ __all__ = [
 HEADER_SIZE = 1 << 15
 #: The header's last byte says whether the log holds all that it should.
 STATE_AT = HEADER_SIZE - 1
-#: It does; records wait elsewhere, for room; the worker found no room for what it has to note; all is in the files.
-WHOLE, WAITING, GIVEN_UP, CLOSED = b"\0", b"\1", b"\2", b"\3"
+#: It does; records wait elsewhere, for room; the worker found no room for what it has to note; all is recovered.
+WHOLE, WAITING, GIVEN_UP, FINISHED = b"\0", b"\1", b"\2", b"\3"
+#: Before it the number of the process that may work on it: 0 its owner, 1 who recovers it, 2 who takes over from that.
+#: It holds the lock on the byte of that number.
+TERM_AT = STATE_AT - 8
 _MAGIC = b"streaming_logger log"
 _VERSION = 2
 

@@ -17,11 +17,12 @@ from typing import Protocol
 from streaming_logger._base.sync import GIL, RLock
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import NUL
-from streaming_logger._wal.segment import HEADER_SIZE, Segment
+from streaming_logger._wal.segment import HEADER_SIZE, SMALLEST_SIZE, Segment
 
 __all__ = ["Log", "Storage"]
 
-#: The first segment's size. One that fills before a flush interval is over is followed by one of twice the size.
+#: The first segment's size, where there is room for it. One that fills before a flush interval is over is followed by
+#: one of twice the size.
 FIRST_SIZE = 1 << 20
 #: After so many intervals in which little was written, segments are small again.
 _QUIET_INTERVALS = 10
@@ -29,7 +30,6 @@ _QUIET_INTERVALS = 10
 #: unless the process is suspended at this very point.
 _LOCK_SECONDS = 0.5
 _NOTE_SECONDS = 0.05
-_RESERVE_SIZE = 1 << 18
 
 
 class Storage(Protocol):
@@ -37,6 +37,7 @@ class Storage(Protocol):
 
     is_shared: bool
 
+    def has_room(self, size: int) -> bool: ...
     def make(self, size: int) -> Segment | None: ...
     def remove(self, segment: Segment) -> None: ...
     def is_whole(self) -> bool: ...
@@ -82,7 +83,7 @@ class Log:
         """Records that had to wait, of all time: a crash loses them until they are moved into a segment."""
         self._start = 0
         """The place in the log at which its first segment begins."""
-        self._size = FIRST_SIZE
+        self._first_size = self._size = FIRST_SIZE
         self._rotated_by_writer = False
         self._quiet = 0
         self.append: Callable[[bytes], object] = _no_room
@@ -91,7 +92,7 @@ class Log:
     # -- callers -----------------------------------------------------------------------
 
     def add(self, record: bytes, *, force: bool = False) -> bool:
-        """Adds a record, whatever it takes; false when there is no memory for it, unless it is a small one by `force`."""
+        """Adds a record, whatever it takes; false when there is no memory for it. `force`: it is small, and must be."""
         before = len(self.segments)
         is_locked = self._lock.acquire(timeout=_LOCK_SECONDS)
         try:
@@ -187,13 +188,11 @@ class Log:
         try:
             if is_locked and not self.segments and not self._spares:
                 self.storage = storage = self._make_storage()
-                spare = storage.make(FIRST_SIZE)
-                if spare is None and storage.is_shared:
-                    storage.close([], keep=False)
-                    self.storage = PrivateStorage()
-                    spare = self.storage.make(FIRST_SIZE)
-                if spare is not None:
-                    self._spares.append(spare)
+                size = FIRST_SIZE
+                while size > SMALLEST_SIZE and not storage.has_room(2 * size + SMALLEST_SIZE):
+                    size //= 2
+                self._first_size = self._size = size
+                self._make_spare()
         finally:
             if is_locked:
                 self._lock.release()
@@ -211,7 +210,7 @@ class Log:
     def keep_ready(self) -> bool:
         """Sees to it that callers find a segment to move on to, and moves what waits into one; whether none waits."""
         if self._reserve is None and not self._has_reserve and self.segments:
-            self._reserve, self._has_reserve = self.storage.make(_RESERVE_SIZE), True
+            self._reserve, self._has_reserve = self.storage.make(SMALLEST_SIZE), True
         if self._is_waiting:
             self.begin()
         if not self._spares and self.segments:
@@ -227,14 +226,14 @@ class Log:
 
     def _make_spare(self) -> None:
         size = self._size
-        while size >= FIRST_SIZE:
+        while size >= SMALLEST_SIZE:
             spare = self.storage.make(size)
             if spare is not None:
                 self._spares.append(spare)
                 self._size = size
                 return
             size //= 2
-        self._size = FIRST_SIZE
+        self._size = self._first_size
 
     def _move_waiting(self) -> None:
         """Records that wait go into a segment, which is opened for callers when none waits any more."""
@@ -309,7 +308,7 @@ class Log:
             segment = self.segments[0]
             segment.clear()
             del self.segments[0]
-            if segment.size == _RESERVE_SIZE and self._reserve is None:
+            if segment.size == SMALLEST_SIZE and self._reserve is None:
                 self._reserve = segment
             elif self._spares or segment.size != self._size:
                 self.storage.remove(segment)
@@ -319,10 +318,10 @@ class Log:
     def tend(self) -> None:
         """Once a flush interval: a log in which little is written becomes small again."""
         self._quiet = 0 if self.is_half_full or len(self.segments) > 1 else self._quiet + 1
-        if self._quiet < _QUIET_INTERVALS or self._size == FIRST_SIZE:
+        if self._quiet < _QUIET_INTERVALS or self._size == self._first_size:
             return
         self._quiet = 0
-        self._size = FIRST_SIZE
+        self._size = self._first_size
         while self._spares:
             self.storage.remove(self._spares.pop())
         self._make_spare()

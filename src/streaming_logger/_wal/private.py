@@ -14,6 +14,10 @@ class PrivateStorage:
 
     is_shared = False
 
+    def has_room(self, size: int) -> bool:
+        """As far as anybody knows."""
+        return True
+
     def make(self, size: int) -> Segment | None:
         """A new segment; None where there is no memory for it."""
         try:

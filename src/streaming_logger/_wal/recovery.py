@@ -10,19 +10,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._base.outcomes import CRASHED
-from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.store import BusyError, OpenFile, Store
+from streaming_logger._disk.store import BusyError, Claim, OpenFile, Store
 from streaming_logger._disk.timing import completed, format_line, recorded_size
 from streaming_logger._wal.contents import LOST, Attempt, Turn, turns_in
-from streaming_logger._wal.dead import DeadLog, Resume, dead_logs
+from streaming_logger._wal.dead import DeadLog, DeadLogs, PassedOverError, Resume
 from streaming_logger._wal.header import LogError
+from streaming_logger._wal.record import End
 
-__all__ = ["Recovered", "recover", "waiting_logs"]
+__all__ = ["Recovered", "recover"]
+
+
+#: The end of a turn of which the log has none.
+_CRASH = End(CRASHED, CRASHED, 0, "")
 
 
 class Recovered(NamedTuple):
@@ -35,20 +38,24 @@ class Recovered(NamedTuple):
     cause: str
     saved: int
     """Bytes of it that only the log had."""
+    error: str
     pid: int
     """The dead process."""
 
 
-def recover(store: Store, place: Path, failed: Callable[[str, str], None]) -> Iterator[Recovered]:
-    """Recovers the sessions of this directory from all logs of dead processes, one after the other.
+def recover(
+    store: Store, dead: DeadLogs, failed: Callable[[str, str], None], passed_over: Callable[[str, str], None]
+) -> Iterator[Recovered]:
+    """Recovers the sessions of the store's directory from all logs of dead processes, one after the other.
 
     `failed(name, why)` is called for a log or session file that cannot be used; whatever it is, it stops no other.
     A session whose file fails is tried again the next time; the log stays until all are done.
+    `passed_over(name, process)` is called for a log that another process is stuck with.
     """
-    with closing(dead_logs(place, store.directory, failed)) as logs:
+    with closing(dead.each(failed, passed_over)) as logs:
         for log in logs:
             try:
-                if log.is_closed:
+                if log.is_finished:
                     log.remove()
                 elif log.belongs_to(store.directory):
                     yield from _Replay(store, log, failed).run()
@@ -56,13 +63,6 @@ def recover(store: Store, place: Path, failed: Callable[[str, str], None]) -> It
                     log.remove()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one log, the others are recovered
                 failed(log.path.name, reason_of(error))
-
-
-def waiting_logs(place: Path, directory: Directory) -> tuple[list[int], dict[str, str]]:
-    """The pids of this directory's dead processes whose logs wait, and by name why others cannot be used."""
-    refused: dict[str, str] = {}
-    with closing(dead_logs(place, directory, refused.__setitem__)) as logs:
-        return [log.about["pid"] for log in logs if log.belongs_to(directory) and not log.is_closed], refused
 
 
 class _Replay:
@@ -73,7 +73,7 @@ class _Replay:
 
     def run(self) -> Iterator[Recovered]:
         """Raises whatever is wrong with the log as a whole."""
-        log, failed = self._log, set()
+        log, failed = self._log, set[bytes]()
         for number, turn in enumerate(self._turns(), 1):
             if log.is_done(number) or turn.is_over:
                 continue
@@ -81,6 +81,8 @@ class _Replay:
                 if turn.key in failed:
                     continue  # its older text is not in the file yet
                 saved = self._restore(number, turn)
+            except PassedOverError:
+                raise
             except Exception as error:  # noqa: BLE001 - it is this session's: the others are recovered
                 failed.add(turn.key)
                 self._failed(turn.file_name, reason_of(error))
@@ -88,9 +90,10 @@ class _Replay:
             if saved is None:
                 continue
             log.mark_done(number)
-            outcome, cause = (CRASHED, CRASHED) if turn.end is None else (turn.end.outcome, turn.end.cause)
-            yield Recovered(turn.session_id, turn.file_name, outcome, cause, saved, log.about["pid"])
+            end = turn.end or _CRASH
+            yield Recovered(turn.session_id, turn.file_name, end.outcome, end.cause, saved, end.error, log.about["pid"])
         if not failed:
+            log.mark_finished()
             log.remove()
 
     def _turns(self) -> list[Turn]:
@@ -101,7 +104,7 @@ class _Replay:
         for turn in turns:
             if self._log.is_given_up and turn.written < turn.length:
                 turn.replace(LOST, turn.places[-1])
-            elif not self._log.is_whole and turn.end is None:
+            elif self._log.is_short and turn.end is None:
                 turn.add(LOST, turn.places[-1] if turn.places else 0)
         return turns
 
@@ -129,6 +132,7 @@ class _Replay:
             rest = memoryview(text)[written:]
             self._log.note(Resume(number, written, size, file.inode))
             while rest:
+                self._log.check()
                 rest = rest[store.append(file, [rest]) :]
             with suppress(FileNotFoundError):  # most sessions have no timing file
                 self._restore_times(turn, store.size(file))
@@ -168,8 +172,7 @@ class _Replay:
         """All its text is in the file: how it ended is noted with it."""
         try:
             with self._store.claim(turn.file_name) as claim:
-                if turn.end is None or turn.end.outcome != "completed":
-                    self._store.mark(claim, CRASHED if turn.end is None else turn.end.outcome)
+                self._note_outcome(turn, claim)
         except FileNotFoundError:
             return None
         except BusyError:
@@ -177,9 +180,13 @@ class _Replay:
         return 0
 
     def _finish(self, turn: Turn, file: OpenFile) -> None:
-        outcome = CRASHED if turn.end is None else turn.end.outcome
-        if outcome != "completed" and self._store.directory.lock(file.fd):  # else another process goes on with it
-            self._store.mark(file, outcome)
+        if self._store.directory.lock(file.fd):  # else another process goes on with it
+            self._note_outcome(turn, file)
+
+    def _note_outcome(self, turn: Turn, file: OpenFile | Claim) -> None:
+        end = turn.end or _CRASH
+        if end.outcome != "completed" and end.cause != "released":
+            self._store.mark(file, end.outcome)
 
 
 def _written(text: bytes, attempt: Attempt, file: OpenFile, size: int) -> int:

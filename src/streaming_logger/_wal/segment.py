@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 from streaming_logger._wal.record import BLANK, whole_part
 
-__all__ = ["HEADER_SIZE", "Segment", "start_in"]
+__all__ = ["HEADER_SIZE", "LEAST_SIZE", "SMALLEST_SIZE", "Segment", "start_in"]
 
 #: A segment begins with its place in the log and the number of fields of its records.
 HEADER_SIZE = 32
+#: The smallest segment; and what a log needs: one that is filled, one to follow it, one for the worker's notes.
+SMALLEST_SIZE = 1 << 18
+LEAST_SIZE = 3 * SMALLEST_SIZE
 #: How much is read, or emptied, at once: other threads run in between.
 _SLICE = 1 << 16
 
@@ -39,7 +42,8 @@ class Segment:
     def open(self, start: int, fields: int) -> None:
         """Gives an empty segment its place in the log; from here on records fit."""
         self.start = start
-        self._map[:HEADER_SIZE] = b"#%020d %d" % (start, fields) + b" " * (HEADER_SIZE - 23)
+        self._map[1:HEADER_SIZE] = b"%020d %d" % (start, fields) + b" " * (HEADER_SIZE - 23)
+        self._map[:1] = b"#"  # one byte, which no kill tears
         self._map.seek(HEADER_SIZE)
 
     def seal(self) -> None:
@@ -66,9 +70,10 @@ class Segment:
     def clear(self) -> None:
         """Empties it, from its first byte on: that makes it count as empty at once. Sealed until it is opened."""
         self.seal()
+        self._map[:1] = BLANK
         for at in range(0, self.size, _SLICE):
-            if self._map[at : at + 1] == BLANK:
-                break
+            if at and self._map[at : at + 1] == BLANK:
+                break  # nothing was written here
             self._blank(at)
 
     def close(self) -> None:
@@ -81,8 +86,13 @@ class Segment:
 
 
 def start_in(header: bytes) -> tuple[int, int] | None:
-    """(place in the log, fields of a record) by a segment's first bytes; None for one that is empty."""
-    number, _, fields = header[1:HEADER_SIZE].rstrip().partition(b" ")
-    if header[:1] != b"#" or not number.isdigit() or fields not in (b"2", b"3"):
+    """(place in the log, fields of a record) by a segment's first bytes; None for one that is empty.
+
+    Raises `ValueError` for what is no segment.
+    """
+    if header[:1] in (b"", b"\0", BLANK):
         return None
+    number, _, fields = header[1:HEADER_SIZE].rstrip().partition(b" ")
+    if header[:1] != b"#" or len(number) != 20 or not number.isdigit() or fields not in (b"2", b"3"):
+        raise ValueError(f"{header[:HEADER_SIZE]!r} is not the beginning of a segment")
     return int(number), int(fields)

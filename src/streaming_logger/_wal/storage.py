@@ -18,16 +18,17 @@ from streaming_logger._base.errors import StreamingLoggerError
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.process_files import PROCESS_NAME, process_name
 from streaming_logger._wal.header import (
-    CLOSED,
+    FINISHED,
     GIVEN_UP,
     HEADER_SIZE,
     STATE_AT,
+    TERM_AT,
     WAITING,
     WHOLE,
     header_of,
     namespace,
 )
-from streaming_logger._wal.segment import Segment
+from streaming_logger._wal.segment import LEAST_SIZE, Segment
 
 try:
     import fcntl
@@ -66,8 +67,6 @@ class SharedStorage:
 
     def __init__(self, place: Path, directory: Directory, limit: int) -> None:
         """For the sessions of `directory`, `limit` bytes of segments at most. Raises `StorageError`; leaves nothing."""
-        if not is_available(place):
-            raise StorageError(f"{place} is no storage in memory that this process may write to")
         self._place = place
         self._limit = limit
         self._sizes: dict[str, int] = {}
@@ -76,6 +75,10 @@ class SharedStorage:
         self._fd = -1
         self._name = ""
         self._is_given_up = False
+        if not is_available(place):
+            raise StorageError(f"{place} is no storage in memory that this process may write to")
+        if not self.has_room(LEAST_SIZE):
+            raise StorageError(f"no crash journal in {place}: an eighth of what is free there is too little")
         try:
             self._create()
             self.locate()
@@ -90,14 +93,14 @@ class SharedStorage:
         found = os.stat(self._directory.path)
         where = {"path": str(self._directory.path), "device": found.st_dev, "inode": found.st_ino}
         header = header_of({"pid": os.getpid(), "namespace": namespace(), **where})
-        if len(header) > HEADER_SIZE:
+        if len(header) > TERM_AT:
             raise OSError(errno.ENAMETOOLONG, "the directory's path is too long")
         os.pwrite(self._fd, header, 0)  # one call, which no kill tears
         OWN[self._name] = found.st_dev, found.st_ino
 
     def make(self, size: int) -> Segment | None:
         """A new segment of so many bytes; None where there is no room for it, or is no right to it any more."""
-        if not self._has_room(size):
+        if not self.has_room(size):
             return None
         self._count += 1
         name = f"{self._name}.{self._count}"
@@ -157,7 +160,7 @@ class SharedStorage:
     def close(self, segments: list[Segment], *, keep: bool) -> None:
         """The end of this log's owner. Its files go with it, unless they are to `keep`: then they are recovered."""
         if not keep and self._name:
-            self._set_state(CLOSED)  # first: of some of its segments nobody could tell what is in the files
+            self._set_state(FINISHED)  # first: of some of its segments nobody could tell what is in the files
             for name in [*self._sizes, self._name]:  # the header last: without it nobody removes the others
                 with contextlib.suppress(OSError):
                     os.unlink(self._place / name)
@@ -191,6 +194,7 @@ class SharedStorage:
             with contextlib.suppress(BlockingIOError):
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(fd).st_nlink:
+                    os.pwrite(fd, bytes(HEADER_SIZE - TERM_AT), TERM_AT)  # what one that looked at it may have noted
                     return
             self._fd, self._name = -1, ""
             OWN.pop(name, None)
@@ -201,13 +205,14 @@ class SharedStorage:
         """Raises `OSError` unless the descriptor is a file's that can be mapped: a faked file system lends the number
         of a real file, which must not be changed."""
         token = os.urandom(16)
-        os.write(fd, token)
         os.truncate(fd, 2 * HEADER_SIZE)
+        os.write(fd, token)
         with mmap.mmap(fd, HEADER_SIZE, prot=mmap.PROT_READ) as mapping:
             if mapping[: len(token)] != token:
                 raise OSError(errno.ENODEV, "it cannot be mapped")
 
-    def _has_room(self, size: int) -> bool:
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for so many bytes more."""
         own = sum(self._sizes.copy().values())
         if own + size > self._limit or size > max(self._limit // _PARTS, _LEAST):
             return False

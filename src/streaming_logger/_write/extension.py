@@ -20,6 +20,11 @@ class Extension:
         """Whether it is told of text now: asked once for each slice of a flush."""
         return True
 
+    def may_begin(self, session: Session) -> bool:
+        """Asked before the first append of a turn; false: its text waits in memory for now."""
+        del session
+        return True
+
     def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
         """Text went to the session's file. `marks`: which chunks, in a log with times."""
 

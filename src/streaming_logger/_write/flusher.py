@@ -130,7 +130,7 @@ class Flusher:
         return self._log.is_short or not self._log.is_ready
 
     def flush(self, spread: float = _SPREAD) -> Generator[float, None, None]:
-        """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle for too long.
+        """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle too long.
 
         Yields the seconds until the next slice.
         """
@@ -184,6 +184,7 @@ class Flusher:
 
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
+        self.writer.hurry()
         self.complete_ended()
         for session in list(self.sessions.live.values()):
             self._end_from_within(session, "released")

@@ -53,6 +53,14 @@ class Writer:
         self._on_disk_full = on_disk_full
         self._extensions: tuple[Extension, ...] = ()
         self._counted = 0
+        self._is_hurried = False
+
+    def hurry(self) -> None:
+        """From now on no turn waits before its first append."""
+        self._is_hurried = True
+
+    def _may_begin(self, session: Session) -> bool:
+        return self._is_hurried or all(extension.may_begin(session) for extension in self._extensions)
 
     def extend(self, extension: Extension) -> None:
         """Registers what else is done with each append."""
@@ -159,6 +167,8 @@ class Writer:
         """Opens or verifies a session's file; whether it can be written."""
         if not verify and self.files.is_verified(session):
             return True
+        if not session.written and session.file is None and not self._may_begin(session):
+            return False
         try:
             self.files.acquire(session, verify=verify)
         except Exception as error:  # noqa: BLE001 - see the module

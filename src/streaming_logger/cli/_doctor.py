@@ -10,6 +10,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_logger._base.outcomes import has_failed
 from streaming_logger._config.schema import Config
@@ -24,8 +25,7 @@ from streaming_logger._sweep.rules import Rules
 from streaming_logger._view.activity import PARKED, UNKNOWN
 from streaming_logger._view.sessions import IN_USE, ORPHANED, Session, scan
 from streaming_logger._view.target import Target
-from streaming_logger._wal.recovery import waiting_logs
-from streaming_logger._wal.storage import DEFAULT_STORAGE as STORAGE
+from streaming_logger._wal.dead import DeadLogs
 from streaming_logger.cli import _system
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._findings import Finding, recently, refused_configurations
@@ -266,7 +266,8 @@ def _archive(target: Target) -> Iterator[Finding]:
 
 
 def _journals(target: Target) -> Iterator[Finding]:
-    waiting, refused = waiting_logs(STORAGE, target.directory)
+    place, refused = Path(target.config.crash_journal_directory), dict[str, str]()
+    waiting = DeadLogs(place, target.directory).waiting(refused.__setitem__)
     if waiting:
         yield Finding(
             "problem",
@@ -278,7 +279,7 @@ def _journals(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"the crash journal {name} cannot be recovered: {why}",
-            f"keep a copy for a report, then remove it: {STORAGE / name}",
+            f"keep a copy for a report, then remove it: {place / name}",
         )
 
 

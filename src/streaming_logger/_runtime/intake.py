@@ -34,7 +34,7 @@ class Intake:
         self._serials = count(1)
         self._is_timed = log.fields == 3
         self._is_closed = False
-        self.known: set[str] = set()
+        self.known = sessions.known
 
     def write(self, session_id: str, chunk: str) -> None:
         """Any chunk, in any state of the log."""

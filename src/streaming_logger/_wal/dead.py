@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from streaming_logger._base.errors import reason_of
 from streaming_logger._disk.directory import Directory
-from streaming_logger._wal.header import GIVEN_UP, HEADER_SIZE, STATE_AT, WHOLE, LogError, about_of, namespace
+from streaming_logger._wal.header import CLOSED, GIVEN_UP, HEADER_SIZE, STATE_AT, WHOLE, LogError, about_of, namespace
 from streaming_logger._wal.storage import FLAGS, OWN, SET_NAME
 
 try:
@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DeadLog", "Resume", "dead_logs", "read_segments"]
+__all__ = ["DeadLog", "Resume", "dead_logs", "opened", "read_all", "read_segments", "segment_paths"]
 
 _PAGE = 1 << 16
 _RESUME_AT, _RESUME = HEADER_SIZE, struct.Struct("<QQQQ")
@@ -52,12 +52,14 @@ class DeadLog:
         """Raises `LogError` for what is not a log of this version."""
         self.path = path
         self._fd = fd
-        header = _read(fd, 0, HEADER_SIZE)
+        header = read_all(fd, 0, HEADER_SIZE)
         self.about: dict[str, Any] = {}
         if header[:STATE_AT].strip(b"\0") and len(header.strip(b"\0")) > 16:
             self.about = about_of(header)
         self.is_whole = header[STATE_AT:] in (WHOLE, b"")
         """Whether no record had to wait outside of it."""
+        self.is_closed = header[STATE_AT:] == CLOSED
+        """Whether all of it is in the files."""
         self.is_given_up = header[STATE_AT:] == GIVEN_UP
         """Whether its text may be in the files already, unknown how much of it."""
 
@@ -90,7 +92,7 @@ class DeadLog:
 
     def resume(self, number: int) -> Resume | None:
         """What was noted of a turn. Raises `LogError` while its place is another one's that is not done."""
-        data = _read(self._fd, _resume_at(number), _RESUME.size)
+        data = read_all(self._fd, _resume_at(number), _RESUME.size)
         found = Resume(*_RESUME.unpack(data.ljust(_RESUME.size, b"\0")))
         if found.number in (0, number):
             return found if found.number else None
@@ -103,7 +105,7 @@ class DeadLog:
         os.pwrite(self._fd, _RESUME.pack(*resume), _resume_at(resume.number))
 
     def is_done(self, number: int) -> bool:
-        return number < _PAGE and _read(self._fd, _DONE_AT + number, 1) == b"\1"
+        return number < _PAGE and read_all(self._fd, _DONE_AT + number, 1) == b"\1"
 
     def mark_done(self, number: int) -> None:
         if number < _PAGE:
@@ -111,6 +113,7 @@ class DeadLog:
 
     def remove(self) -> None:
         """All is in the session files. The header last: without it nobody finds the others."""
+        os.pwrite(self._fd, CLOSED, STATE_AT)  # of some of its segments nobody could tell what is in the files
         for path in segment_paths(self.path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -135,7 +138,7 @@ def dead_logs(place: Path, directory: Directory, refused: Callable[[str, str], N
         _taken.add(name)
         path, fd = place / name, None
         try:
-            fd = _opened(path)
+            fd = opened(path)
             if fd is not None and _is_to_recover(directory, path, fd):
                 yield DeadLog(path, fd)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are looked at
@@ -157,17 +160,17 @@ def read_segments(header: Path) -> Iterator[bytes]:
     """Their contents; those that are gone meanwhile are left out. Raises `LogError` for what is no segment."""
     for path in segment_paths(header):
         try:
-            fd = _opened(path)
+            fd = opened(path)
         except FileNotFoundError:
             continue
         if fd is not None:
             try:
-                yield _read(fd, 0, os.fstat(fd).st_size)
+                yield read_all(fd, 0, os.fstat(fd).st_size)
             finally:
                 os.close(fd)
 
 
-def _opened(path: Path) -> int | None:
+def opened(path: Path) -> int | None:
     """The descriptor of what may be a log's; None for one that is gone, or another user's, which is not opened."""
     try:
         if os.lstat(path).st_uid != os.geteuid():
@@ -218,7 +221,8 @@ def _resume_at(number: int) -> int:
     return _RESUME_AT + number % _RESUMES * _RESUME.size
 
 
-def _read(fd: int, start: int, size: int) -> bytes:
+def read_all(fd: int, start: int, size: int) -> bytes:
+    """So many bytes from a place on, fewer where the file ends."""
     parts = []
     while size and (part := os.pread(fd, size, start)):
         parts.append(part)

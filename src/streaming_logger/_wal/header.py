@@ -10,14 +10,25 @@ from typing import Any
 
 from streaming_logger._base.errors import StreamingLoggerError
 
-__all__ = ["GIVEN_UP", "HEADER_SIZE", "STATE_AT", "WAITING", "WHOLE", "LogError", "about_of", "header_of", "namespace"]
+__all__ = [
+    "CLOSED",
+    "GIVEN_UP",
+    "HEADER_SIZE",
+    "STATE_AT",
+    "WAITING",
+    "WHOLE",
+    "LogError",
+    "about_of",
+    "header_of",
+    "namespace",
+]
 
 #: Room for the header. Behind it stand notes of a recovery.
 HEADER_SIZE = 1 << 15
 #: The header's last byte says whether the log holds all that it should.
 STATE_AT = HEADER_SIZE - 1
-#: It does; records wait elsewhere, for room; the worker found no room for what it has to note.
-WHOLE, WAITING, GIVEN_UP = b"\0", b"\1", b"\2"
+#: It does; records wait elsewhere, for room; the worker found no room for what it has to note; all is in the files.
+WHOLE, WAITING, GIVEN_UP, CLOSED = b"\0", b"\1", b"\2", b"\3"
 _MAGIC = b"streaming_logger log"
 _VERSION = 2
 

@@ -50,7 +50,9 @@ def recover(store: Store, place: Path, failed: Callable[[str, str], None]) -> It
     with closing(dead_logs(place, store.directory, failed)) as logs:
         for log in logs:
             try:
-                if log.belongs_to(store.directory):
+                if log.is_closed:
+                    log.remove()
+                elif log.belongs_to(store.directory):
                     yield from _Replay(store, log, failed).run()
                 elif log.is_orphaned:
                     log.remove()
@@ -62,7 +64,7 @@ def waiting_logs(place: Path, directory: Directory) -> tuple[list[int], dict[str
     """The pids of this directory's dead processes whose logs wait, and by name why others cannot be used."""
     refused: dict[str, str] = {}
     with closing(dead_logs(place, directory, refused.__setitem__)) as logs:
-        return [log.about["pid"] for log in logs if log.belongs_to(directory)], refused
+        return [log.about["pid"] for log in logs if log.belongs_to(directory) and not log.is_closed], refused
 
 
 class _Replay:

@@ -17,7 +17,16 @@ from pathlib import Path
 from streaming_logger._base.errors import StreamingLoggerError
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.process_files import PROCESS_NAME, process_name
-from streaming_logger._wal.header import GIVEN_UP, HEADER_SIZE, STATE_AT, WAITING, WHOLE, header_of, namespace
+from streaming_logger._wal.header import (
+    CLOSED,
+    GIVEN_UP,
+    HEADER_SIZE,
+    STATE_AT,
+    WAITING,
+    WHOLE,
+    header_of,
+    namespace,
+)
 from streaming_logger._wal.segment import Segment
 
 try:
@@ -36,8 +45,8 @@ FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) |
 _SHARE = 8
 
 #: The header files of this process's own logs. The kernel drops the lock of one as soon as any descriptor of it is
-#: closed, so nobody in this process may open them again.
-OWN: set[str] = set()
+#: closed, so nobody in this process may open them again. By name: the directory (device, inode).
+OWN: dict[str, tuple[int, int]] = {}
 
 
 class StorageError(StreamingLoggerError):
@@ -81,6 +90,7 @@ class SharedStorage:
         if len(header) > HEADER_SIZE:
             raise OSError(errno.ENAMETOOLONG, "the directory's path is too long")
         os.pwrite(self._fd, header, 0)  # one call, which no kill tears
+        OWN[self._name] = found.st_dev, found.st_ino
 
     def make(self, size: int) -> Segment | None:
         """A new segment of so many bytes; None where there is no room for it, or is no right to it any more."""
@@ -144,6 +154,7 @@ class SharedStorage:
     def close(self, segments: list[Segment], *, keep: bool) -> None:
         """The end of this log's owner. Its files go with it, unless they are to `keep`: then they are recovered."""
         if not keep and self._name:
+            self._set_state(CLOSED)  # first: of some of its segments nobody could tell what is in the files
             for name in [*self._sizes, self._name]:  # the header last: without it nobody removes the others
                 with contextlib.suppress(OSError):
                     os.unlink(self._place / name)
@@ -156,7 +167,7 @@ class SharedStorage:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-        OWN.discard(self._name)
+        OWN.pop(self._name, None)
         self._name = ""
         for segment in segments:
             segment.close()
@@ -170,7 +181,7 @@ class SharedStorage:
         while True:
             name = _PREFIX + process_name()
             fd = os.open(self._place / name, FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-            OWN.add(name)
+            OWN[name] = (0, 0)
             self._fd, self._name = fd, name
             os.fchmod(fd, 0o600)
             self._prove(fd)
@@ -179,7 +190,7 @@ class SharedStorage:
                 if os.fstat(fd).st_nlink:
                     return
             self._fd, self._name = -1, ""
-            OWN.discard(name)
+            OWN.pop(name, None)
             os.close(fd)  # another process looked at it between its creation and its lock, and removes it
 
     @staticmethod

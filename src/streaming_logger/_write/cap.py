@@ -43,11 +43,14 @@ class Cap(Extension):
         limit = self._settings.config.max_session_mb
         return None if limit is None or not can_cut else int(limit * 1_000_000)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a cap."""
+        return self.limit is not None
+
     def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
         """Cuts the session's file if it is too long. It stays too long where that fails; its session can end."""
         del marks
-        if self.limit is None:
-            return
         try:
             cut = self._apply(session)
         except BusyError:

@@ -15,6 +15,11 @@ class Extension:
     Raise `BusyError` when the file has to be opened anew. Other exceptions are reported, and harm no session.
     """
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it is told of text now: asked once for each slice of a flush."""
+        return True
+
     def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
         """Text went to the session's file. `marks`: which chunks, in a log with times."""
 

@@ -64,6 +64,8 @@ class Sessions:
         self.live: dict[bytes, Session] = {}
         self.ended: deque[Completion] = deque()
         """Turns whose end the log has, and the worker has not carried out, in order."""
+        self.known: set[str] = set()
+        """Sessions whose first chunk has come: callers add theirs, so that the next ones may take the short way."""
         self.waiters: dict[int, OneShotEvent] = {}
         """Whom to tell when ends with these numbers are carried out; callers enter theirs."""
         self.drops: dict[bytes, int] = {}
@@ -98,7 +100,7 @@ class Sessions:
                 place, found = self._log.news(self.applied)
                 texts = found[1::fields]
                 size, number = sum(map(len, texts)), len(texts)
-                pairs = zip(*(found[field::fields] for field in range(fields)), strict=True) if found else None
+                pairs = zip(*(found[field::fields] for field in range(fields))) if found else None  # noqa: B905 - costs time
                 # No call in between: the slice is taken up wholly or not at all.
                 self._version += 1
                 self._pairs, self._begun_at, self.applied = pairs, self.applied, place
@@ -121,23 +123,23 @@ class Sessions:
             pass
 
     def _take(self, pairs: _Pairs) -> None:
-        record: tuple[Any, ...] = ()
         adds = self._adds
         if self.used > self._limit() - self._limit() // 8:
             pairs = self._within_limit(pairs)
+        key = text = time = b""
         while True:
             try:
-                if self._log.fields == 2:
-                    for record in pairs:
-                        adds[record[0]](record[1])
+                if self._log.fields == 3:
+                    for key, text, time in pairs:
+                        adds[key](text, float(time))
                 else:
-                    for record in pairs:
-                        adds[record[0]](record[1], float(record[2]))
+                    for key, text in pairs:
+                        adds[key](text)
                 return
             except KeyError:
-                self._meet(*record)
+                self._meet(key, text, time)
             except MemoryError:
-                self._pairs = chain((record,), pairs)
+                self._pairs = chain(((key, text, time) if time else (key, text),), pairs)
                 raise
 
     def _meet(self, key: bytes, text: bytes, time: bytes = b"") -> None:
@@ -215,7 +217,9 @@ class Sessions:
         session = self.live.pop(key, None)
         if session is None and end.cause != "completed":
             return
-        completion = Completion(id_of(key), session, end, self.waiters.pop(end.number, None))
+        session_id = id_of(key)
+        self.known.discard(session_id)
+        completion = Completion(session_id, session, end, self.waiters.pop(end.number, None))
         if session is not None:
             session.completion = completion
         self.ended.append(completion)

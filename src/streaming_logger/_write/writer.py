@@ -79,12 +79,11 @@ class Writer:
             if sum(taken) < sum(size for _, _, size in todo):
                 self._claim([(session, (), session.size) for session, _, _ in todo if session])
             self._notes.done()
+            self._tell(todo, taken, marks)
             rest: list[_Offer] = []
-            for (session, blocks, offered), size, chunks in zip(todo, taken, marks, strict=True):
-                if size:
-                    self._wrote(session, blocks, size, chunks)
-                    if size < offered:
-                        self._offer(session, rest)  # more than one call takes, or than the disk has room for
+            for (session, _, offered), size in zip(todo, taken, strict=True):
+                if 0 < size < offered:
+                    self._offer(session, rest)  # more than one call takes, or than the disk has room for
             todo = rest
 
     def drain(self, session: Session) -> bool:
@@ -142,13 +141,19 @@ class Writer:
             self._failed(session, session.file.error or OSError(errno.EIO, "nothing was written"))
         return marks
 
-    def _wrote(self, session: Session, blocks: list[Block], size: int, marks: list[Mark]) -> None:
-        """Tells who registered. After all is noted: a cut makes the file shorter than it was claimed to be."""
-        for extension in self._extensions:
-            self._extend(session, lambda extension=extension: extension.wrote(session, marks))  # type: ignore[misc]
+    def _tell(self, todo: list[_Offer], taken: list[int], marks: list[list[Mark]]) -> None:
+        """Tells who registered. After all is noted: a cut makes a file shorter than it was claimed to be."""
+        extensions = [extension for extension in self._extensions if extension.is_on]
         observers = self._events.observers
-        if readers := observers.text_readers():
-            observers.text(readers, session.id, blocks, size)
+        readers = observers.text_readers()
+        if not extensions and not readers:
+            return
+        for (session, blocks, _), size, chunks in zip(todo, taken, marks, strict=True):
+            if size:
+                for extension in extensions:
+                    self._extend(session, lambda: extension.wrote(session, chunks))  # noqa: B023 - called at once
+                if readers:
+                    observers.text(readers, session.id, blocks, size)
 
     def _acquire(self, session: Session, *, verify: bool = False) -> bool:
         """Opens or verifies a session's file; whether it can be written."""

@@ -93,7 +93,13 @@ class Engine:
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
         apply = Task("apply", self.flusher.apply, lambda: self.flusher.apply_interval)
         tasks = [flush, apply, streams, self._sweep, radar, archive]
-        self.worker = Worker(tasks, context, autostart=autostart, on_start=self.archiver.start)
+        self.worker = Worker(
+            tasks,
+            context,
+            autostart=autostart,
+            on_start=self.archiver.start,
+            on_death=self.sessions.known.clear,  # the next chunk of each session starts another one
+        )
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:

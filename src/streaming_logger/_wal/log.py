@@ -19,7 +19,6 @@ from typing import Protocol
 
 from streaming_logger._base.sync import GIL, RLock, is_owned
 from streaming_logger._wal.private import PrivateStorage
-from streaming_logger._wal.record import NUL
 from streaming_logger._wal.segment import HEADER_SIZE, Segment
 
 __all__ = ["Log", "Storage"]
@@ -99,7 +98,7 @@ class Log:
     # -- callers -----------------------------------------------------------------------
 
     def add(self, record: bytes, *, force: bool = False) -> bool:
-        """Adds a record, whatever it takes; false when there is no memory for it, unless it is a small one by `force`."""
+        """Adds a record, whatever it takes; false when there is no memory for it. By `force` a small one is added."""
         before = len(self.segments)
         is_taken = self._alone(lambda: self._add_to_segment(record)) or self._queue(record, force=force)
         if self._waiting or len(self.segments) > before > 0:

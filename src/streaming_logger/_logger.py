@@ -97,7 +97,7 @@ class StreamingLogger:
                 try:
                     self._log.append(f"{session_id}\0{chunk}\0".encode())  # one call: done, or not done
                     return
-                except ValueError:  # no room, or a lone surrogate
+                except (ValueError, MemoryError):  # no room, or a lone surrogate
                     pass
         self._write_slowly(session_id, chunk)
 

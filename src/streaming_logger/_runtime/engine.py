@@ -43,6 +43,8 @@ __all__ = ["Engine"]
 _SOON_SECONDS = 2.0
 #: How often a flush that met a busy file is retried before its caller goes on: for about 1 s.
 _BUSY_TRIES = 6
+#: How often the log is written out, when it is closed, before what others still add is left to them.
+_CLOSE_TRIES = 8
 #: How often a coroutine that waits for the worker checks that it still lives, and how long that check may take.
 _CHECK_SECONDS = 0.25
 _NO_WORKER_SECONDS = 0.001
@@ -96,7 +98,13 @@ class Engine:
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
         apply = Task("apply", self.flusher.apply, lambda: self.flusher.apply_interval)
         tasks = [flush, apply, streams, self._sweep, radar, archive]
-        self.worker = Worker(tasks, context, autostart=autostart, on_start=self.archiver.start)
+        self.worker = Worker(
+            tasks,
+            context,
+            autostart=autostart,
+            on_start=self.archiver.start,
+            on_death=self.sessions.known.clear,  # the next chunk of each session starts another one
+        )
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -143,7 +151,7 @@ class Engine:
 
     def end(self, session_id: str, outcome: Ending, done: OneShotEvent | None, error: str = "") -> bool:
         """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
-        if not self.log.is_open and not self.log.is_short:
+        if not self.log.is_open:
             return False
         self.sessions.end(key_of(session_id), outcome, "completed", done=done, error=error)
         self._complete(soon=done is not None)
@@ -206,17 +214,11 @@ class Engine:
 
         def job() -> None:
             self._give_up(0)  # it responds after all: what it loses now is counted one by one
-            self.flusher.release()
-            self.context.owner.close()
-            while True:
-                storage = self.log.storage
-                segments, left = self.log.forget(self.sessions.applied)
-                if left:
-                    self.intake.add_again(left)
-                    self.flusher.release()
-                storage.close(segments, keep=keep)
-                if not left:
+            for _ in range(_CLOSE_TRIES):  # who writes meanwhile, or is interrupted by this, releases it again
+                self.flusher.release()
+                if self.log.close(self.sessions.applied, keep=keep):
                     break
+            self.context.owner.close()
             self.directory.close()
 
         answered = self._run_on_worker(job)
@@ -273,7 +275,7 @@ class Engine:
         closed, self.closed = self.closed, True
         self.directory.forget_in_child()
         self.archiver.forget_in_child()
-        self.log.storage.forget_in_child(self.log.forget(self.sessions.applied)[0], keep=True)
+        self.log.forget_in_child()
         self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds
         engine = Engine(self.context.renewed(), autostart=self.worker.autostart)
         engine.closed = closed
@@ -407,7 +409,8 @@ class Engine:
         return storage
 
     def _has_room(self, size: int) -> bool:
-        return size + self.sessions.used <= self.settings.buffer_bytes
+        """Whether so many bytes more fit into memory: what is not applied yet counts, too."""
+        return self.log.end - self.sessions.applied + self.sessions.used + size <= self.settings.buffer_bytes
 
     def _on_filling(self) -> None:
         """The log fills faster than it is applied: look now."""

@@ -14,9 +14,8 @@ from streaming_logger._write.sessions import Sessions
 
 __all__ = ["Intake", "make_fork_flag"]
 
-#: A longer text is split: its record may be longer than a segment. Each NUL takes two bytes there.
-_LONGEST = 1 << 16
-_PART = 1 << 15
+#: A chunk of more characters is split: it may be longer than a segment.
+_PART = 1 << 14
 #: From linux/mman.h; module mmap does not have it.
 _MADV_WIPEONFORK = 18
 
@@ -39,17 +38,35 @@ class Intake:
 
     def write(self, session_id: str, chunk: str) -> None:
         """Any chunk, in any state of the log."""
-        if GIL and not self._is_timed and "\0" not in session_id and len(session_id) < _PART:
+        key = key_of(session_id)
+        if GIL and not self._is_timed and key == session_id.encode(errors="replace"):
             self.known.add(session_id)
             if self._is_closed:
                 self.known.clear()
-        key, text, time = key_of(session_id), encode(chunk), self._now() if self._is_timed else None
-        if len(text) < _LONGEST:
-            is_taken = self._add(chunk_record(key, text, time))
-        else:
-            is_taken = self._write_parts(key, text, time)
+        time = self._now() if self._is_timed else None
+        try:
+            is_taken = self._write(key, chunk, time)
+        except MemoryError:
+            is_taken = False
         if not is_taken:
             self._drop(key, len(chunk))
+
+    def _write(self, key: bytes, chunk: str, time: float | None) -> bool:
+        if len(chunk) <= _PART:
+            return self._add(chunk_record(key, encode(chunk), time))
+        serial = next(self._serials)
+        is_taken = False
+        try:
+            for start in range(0, len(chunk), _PART):
+                part, is_last = encode(chunk[start : start + _PART]), start + _PART >= len(chunk)
+                if not self._add(part_record(serial, key, part, time, is_last=is_last)):
+                    break
+            else:
+                is_taken = True
+        finally:
+            if not is_taken:  # the others are of no use
+                self._log.add(part_record(serial, key, b"", time, is_last=False), force=True)
+        return is_taken
 
     def close(self) -> None:
         """Each chunk comes this way from now on."""
@@ -61,29 +78,12 @@ class Intake:
         key, begun = key_of(session_id), b"%r" % (self._now() - waited)
         self._add(special_record(Kind.BEGIN, key, begun, 0.0 if self._is_timed else None))
 
-    def add_again(self, records: list[bytes]) -> None:
-        """Records of a log that was given up."""
-        for record in records:
-            for start in range(0, len(record), _LONGEST):
-                self._log.begin()
-                self._log.add(record[start : start + _LONGEST], force=True)
-
     def _add(self, record: bytes) -> bool:
         self._log.begin()
         try:
             self._log.append(record)
         except ValueError:
             return self._log.add(record)
-        return True
-
-    def _write_parts(self, key: bytes, text: bytes, time: float | None) -> bool:
-        serial = next(self._serials)
-        starts = range(0, len(text), _PART)
-        for start in starts:
-            part = text[start : start + _PART]
-            if not self._add(part_record(serial, key, part, time, is_last=start == starts[-1])):
-                self._log.add(part_record(serial, key, b"", time, is_last=False), force=True)  # forget the others
-                return False
         return True
 
     def _drop(self, key: bytes, characters: int) -> None:

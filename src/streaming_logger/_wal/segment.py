@@ -57,15 +57,22 @@ class Segment:
 
     def read(self, offset: int, fields: int, most: int = 1 << 15) -> tuple[int, list[bytes]]:
         """(their size, their fields) of the whole records from an offset on; (0, []) where there are none."""
-        end = self.tell()
         while True:
-            data = self._map[offset : min(end, offset + most)]
+            try:
+                end = self.tell()
+                data = self._map[offset : min(end, offset + most)]
+            except ValueError:  # closed meanwhile: the worker is done with it
+                return 0, []
             if data[:1] in (b"", BLANK):
                 return 0, []
             whole, found = whole_part(data, fields)
             if found or offset + most >= end:
                 return len(whole), found
             most *= 4  # one record that is longer
+
+    def holds(self, record: bytes, offset: int) -> bool:
+        """Whether a record is there."""
+        return self._map[offset : offset + len(record)] == record
 
     def clear(self) -> None:
         """Empties it, from its first byte on: that makes it count as empty at once. Sealed until it is opened."""

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from streaming_logger import Config
 from streaming_logger._disk.store import OpenFile, Store
+from streaming_logger._wal.record import whole_part
 from streaming_logger._write.session import marker
 from streaming_logger.testing import ManualClock, ManualLogger
 
@@ -119,7 +120,19 @@ class Lives(RuleBasedStateMachine):
                 if turn.id == session:
                     data += b"".join(marker(block) if isinstance(block, int) else block for block in turn.blocks)
                     data += b"".join(turn.fresh)
+            data += self.in_the_log(session)
             assert is_explained(data.decode(), written), f"{session}: {data.decode()[-200:]!r}"
+
+    def in_the_log(self, session: str) -> bytes:
+        """What waits for room in the log."""
+        fields = whole_part(b"".join(self.engine.log.waiting()), 2)[1]
+        found = b""
+        for key, text in zip(fields[::2], fields[1::2], strict=True):
+            if key == session.encode():
+                found += text
+            elif key == b"\xfeD" + session.encode():
+                found += marker(self.engine.sessions.gaps.missing(text))
+        return found
 
     @invariant()
     def memory_is_bounded(self) -> None:

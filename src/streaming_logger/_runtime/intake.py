@@ -38,18 +38,22 @@ class Intake:
 
     def write(self, session_id: str, chunk: str) -> None:
         """Any chunk, in any state of the log."""
-        key = key_of(session_id)
-        if GIL and not self._is_timed and key == session_id.encode(errors="replace"):
-            self.known.add(session_id)
-            if self._is_closed:
-                self.known.clear()
+        key, gaps = key_of(session_id), self._sessions.gaps
         time = self._now() if self._is_timed else None
         try:
             is_taken = self._write(key, chunk, time)
         except MemoryError:
             is_taken = False
         if not is_taken:
+            self.known.discard(session_id)  # its next chunk comes this way
             self._drop(key, len(chunk))
+            return
+        if gaps:
+            gaps.close(key)
+        if GIL and not self._is_timed and key == session_id.encode(errors="replace"):
+            self.known.add(session_id)
+            if self._is_closed:
+                self.known.clear()
 
     def _write(self, key: bytes, chunk: str, time: float | None) -> bool:
         if len(chunk) <= _PART:
@@ -88,12 +92,10 @@ class Intake:
 
     def _drop(self, key: bytes, characters: int) -> None:
         """There is no memory for a chunk: it is counted, and marked in its place."""
-        sessions = self._sessions
         self._counters.dropped(FULL, characters)
-        sessions.drops[key] = sessions.drops.get(key, 0) + characters
-        if key not in sessions.flagged:
-            sessions.flagged.add(key)
-            record = special_record(Kind.DROPPED, key, b"", 0.0 if self._is_timed else None)
+        number = self._sessions.gaps.add(key, characters)
+        if number is not None:
+            record = special_record(Kind.DROPPED, key, number, 0.0 if self._is_timed else None)
             self._log.add(record, force=True)
 
 

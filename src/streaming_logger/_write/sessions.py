@@ -25,6 +25,7 @@ from streaming_logger._wal.record import (
     serial_and_key,
     whole_part,
 )
+from streaming_logger._write.gaps import Gaps
 from streaming_logger._write.session import Completion, Session, marker
 
 __all__ = ["Peek", "Sessions"]
@@ -68,10 +69,8 @@ class Sessions:
         """Sessions whose first chunk has come: callers add theirs, so that the next ones may take the short way."""
         self.waiters: dict[int, OneShotEvent] = {}
         """Whom to tell when ends with these numbers are carried out; callers enter theirs."""
-        self.drops: dict[bytes, int] = {}
-        """Characters of each session that found no room in the log, of all time; callers count them."""
-        self.flagged: set[bytes] = set()
-        """Those of which the log has a record that says so."""
+        self.gaps = Gaps()
+        """Text that found no room in the log."""
         self.applied = 0
         """The place in the log up to which it is applied."""
         self.used = 0
@@ -84,7 +83,6 @@ class Sessions:
         """The place in the log at which the slice begins that is being applied."""
         self._numbers = count(1)
         self._chunks = 0
-        self._reported: dict[bytes, int] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._adds: dict[bytes, Callable[..., None]] = {}
         self._pairs: _Pairs | None = None
@@ -159,11 +157,8 @@ class Sessions:
         elif kind is Kind.END:
             self._end(key, text)
         elif kind is Kind.DROPPED:
-            self.flagged.discard(key)  # first: what is counted from here on has a record of its own
-            lost = self.drops.get(key, 0) - self._reported.get(key, 0)
-            if lost:
-                self._reported[key] = self._reported.get(key, 0) + lost
-                self._session(key).gap(lost)
+            if missing := self.gaps.take(key, text):
+                self._session(key).gap(missing)
         else:
             self._take_part(kind, key, text, time)
 
@@ -318,4 +313,5 @@ class Sessions:
                         chunks += 1
                         text.setdefault(key, []).append(parts.pop(serial).decode("utf-8", "replace"))
             if place < 0:
+                chunks += self.gaps.chunks
                 return Peek({id_of(key): pieces for key, pieces in text.items()}, size, characters, chunks)

@@ -50,7 +50,16 @@ class EventLog:
         """An event, for all observers; `level`, `text` and `args` are its log record (level 0: none)."""
         self.observers.event(Event(self._clock.wall(), kind, level, text, args, fields))
 
-    def report(self, kind: str, text: str, /, *args: object, subject: str | None = None, **extra: object) -> None:
+    def report(
+        self,
+        kind: str,
+        text: str,
+        /,
+        *args: object,
+        subject: str | None = None,
+        level: int = logging.ERROR,
+        **extra: object,
+    ) -> None:
         """A background error: the first of its `kind` at once, its repeats once a minute.
 
         With a `subject` it is current until `clear` or `release` is called with the same; without, for a minute.
@@ -66,7 +75,7 @@ class EventLog:
         self._faults[kind] = _Fault(shown, now, now, 0, subjects)
         if before is not None and before.repeats:
             text, args = text + " (%d more like it since)", (*args, before.repeats)
-        self.records.log(logging.ERROR, text, args, extra)
+        self.records.log(level, text, args, extra)
 
     def faults(self) -> dict[str, str]:
         """The background errors that are current, by kind. Of several subjects one speaks for all."""

@@ -79,12 +79,20 @@ class Intake:
     def _write_parts(self, key: bytes, text: bytes, time: float | None) -> bool:
         serial = next(self._serials)
         starts = range(0, len(text), _PART)
-        for start in starts:
-            part = text[start : start + _PART]
-            if not self._add(part_record(serial, key, part, time, is_last=start == starts[-1])):
-                self._log.add(part_record(serial, key, b"", time, is_last=False), force=True)  # forget the others
-                return False
-        return True
+        is_taken = False
+        try:
+            for start in starts:
+                part = text[start : start + _PART]
+                is_taken = self._add(part_record(serial, key, part, time, is_last=start == starts[-1]))
+                if not is_taken:
+                    break
+            return is_taken
+        except BaseException:
+            is_taken = False
+            raise
+        finally:
+            if not is_taken:  # of the others nothing remains
+                self._log.add(part_record(serial, key, b"", time, is_last=False), force=True)
 
     def _drop(self, key: bytes, characters: int) -> None:
         """There is no memory for a chunk: it is counted, and marked in its place."""

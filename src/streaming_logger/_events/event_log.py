@@ -8,7 +8,7 @@ hour away.
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streaming_logger._base.clock import Clock
 from streaming_logger._events.observers import Event, Observers
@@ -120,7 +120,7 @@ class Rounds:
         self._before: set[tuple[str, str]] = set()
         self._met: set[tuple[str, str]] = set()
 
-    def report(self, kind: str, text: str, /, *args: object, subject: str, **extra: object) -> None:
+    def report(self, kind: str, text: str, /, *args: object, subject: str, **extra: Any) -> None:
         """As `EventLog.report`; the subject is cleared by a whole round that does not report it."""
         self._met.add((kind, subject))
         self._events.report(kind, text, *args, subject=subject, **extra)

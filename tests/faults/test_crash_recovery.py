@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import OPEN, run
@@ -82,9 +83,9 @@ open_logger()
 """
 
 
-def crashed(directory: Path, code: str = CRASH) -> None:
+def crashed(directory: Path, code: str = CRASH, *arguments: str) -> None:
     """A process that was killed. It leaves one log in the storage of the test."""
-    status, _, errors = run(code, directory)
+    status, _, errors = run(code, directory, *arguments)
     assert status == -signal.SIGKILL, errors
 
 
@@ -111,6 +112,64 @@ def test_recovered_sessions_say_so(tmp_path: Path, storage: Path) -> None:
     assert recovered(tmp_path / "logs", storage).stats().sessions_recovered == 0
     assert logs(tmp_path / "logs") == WANTED
     assert list(storage.iterdir()) == []
+
+
+ENDED = """
+from streaming_logger._write.completions import Completions
+from streaming_logger._write.writer import Writer
+logger = open_logger(flush_interval_seconds=60, **json.loads(sys.argv[2]))
+for name in ("well", "badly", "written", "active"):
+    logger.write(name, "text")
+logger.flush()
+logger.write("well", " more")
+logger.write("badly", " more")
+Completions.take_ended = lambda self: None  # the worker is never in time
+logger.complete_session("well", wait=False)
+logger.complete_session("badly", wait=False, outcome="error")
+logger.complete_session("written", wait=False)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def ledger_of(directory: Path) -> list[dict[str, object]]:
+    """The lines of a directory's ledger."""
+    return list(map(json.loads, (directory / ".streaming_logger/ledger.jsonl").read_text().splitlines()))
+
+
+def test_turn_whose_end_the_log_has_is_not_crashed(tmp_path: Path, storage: Path) -> None:
+    """It has its own outcome and cause, in the ledger and with its file; the one that was active is crashed."""
+    crashed(tmp_path / "logs", "import json" + ENDED, "{}")
+    stats = recovered(tmp_path / "logs", storage).stats()
+    assert logs(tmp_path / "logs") == {
+        "well": "text more",
+        "badly": "text more",
+        "written": "text",
+        "active": "text",
+    }
+    found = {
+        line["session"]: (line["event"], line["outcome"], line["reason"], line["bytes"])
+        for line in ledger_of(tmp_path / "logs")
+        if "outcome" in line
+    }
+    assert found == {
+        "well": ("completed", "completed", "completed", 5),
+        "badly": ("completed", "error", "completed", 5),
+        "written": ("completed", "completed", "completed", 0),
+        "active": ("crashed", "crashed", "crashed", 0),
+    }
+    assert (stats.sessions_recovered, stats.bytes_recovered) == (4, 10)
+
+
+@pytest.mark.parametrize("settings", [{"file_retention_minutes": 0}, {"time_based_cleanup": False}], ids=str)
+def test_end_is_carried_out_with_its_deletion(tmp_path: Path, storage: Path, settings: dict[str, Any]) -> None:
+    """Where files go at completion, the file of a turn whose end the log has goes at recovery; that of others stays."""
+    crashed(tmp_path / "logs", "import json" + ENDED, json.dumps(settings))
+    logger = recovered(tmp_path / "logs", storage, **settings)
+    left = set(logs(tmp_path / "logs"))
+    assert not left & {"well", "written"}
+    assert logger.stats().deleted_files["immediate"] == 3 - ("badly" in left)
+    deleted = {line["session"] for line in ledger_of(tmp_path / "logs") if line["event"] == "deleted"}
+    assert {"well", "written"} <= deleted
 
 
 @pytest.mark.parametrize("how", ["before", "half"])
@@ -343,6 +402,33 @@ def test_what_a_full_journal_held_is_recovered(tmp_path: Path, storage: Path) ->
     whole = "".join(f"{number:0100}\n" for number in range(5000))
     assert found["s"] == whole, "there is room for it"
     assert found["t"] == "".join(f"{number}\n" for number in range(0, 5000, 1000))
+
+
+REPLACED = """
+logger = open_logger(flush_interval_seconds=60)
+storage = os.environ["CRASH_STORAGE"]
+logger.write("written", "0;")
+logger.flush()
+logger.write("ended", "0;")
+logger.complete_session("ended")
+os.chmod(sys.argv[1] + "/written.log", 0o600)
+for name in os.listdir(storage):
+    os.unlink(os.path.join(storage, name))
+logger.write("written", "1;")
+logger.write("new", "1;")
+logger.flush()
+for name in ("written", "new", "later"):
+    logger.write(name, "2;")
+logger.complete_session("later", wait=False)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_crash_after_a_loss_is_recovered_from_the_new_files(tmp_path: Path, storage: Path) -> None:
+    """Each chunk once, also of the sessions whose beginning only the lost files had."""
+    crashed(tmp_path / "logs", REPLACED)
+    recovered(tmp_path / "logs", storage)
+    assert logs(tmp_path / "logs") == {"written": "0;1;2;", "ended": "0;", "new": "1;2;", "later": "2;"}
 
 
 SMALL = """

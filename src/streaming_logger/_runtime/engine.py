@@ -399,11 +399,17 @@ class Engine:
             limit = int(config.crash_journal_mb * 1_000_000)
             storage = SharedStorage(Path(config.crash_journal_directory), self.directory, limit)
         except StorageError as error:
+            if self.log.is_open:
+                return PrivateStorage()  # once more: the flusher has said that it is gone
             if config.crash_journal == "auto":
                 self.events.log(logging.INFO, "a crash may lose the last flush interval: %s", error)
             else:
                 self.events.report(
-                    "crash journal", "a crash may lose the last flush interval: %s", error, subject="journal"
+                    "crash journal",
+                    "a crash may lose the last flush interval: %s",
+                    error,
+                    subject="journal",
+                    level=logging.WARNING,
                 )
             return PrivateStorage()
         return storage

@@ -309,6 +309,35 @@ class Log:
     def _is_moved(self, record: bytes) -> bool:
         return self._moving is not None and self._moving[0] is record and self._moving[1].holds(record, self._moving[2])
 
+    def replace_storage(self) -> bool:
+        """Goes on in new storage, since the old one is not whole any more; whether there is one.
+
+        What was added before stays in memory until it is released, and is not protected.
+        """
+        if not self._lock.acquire(timeout=_NOTE_SECONDS):
+            return False
+        try:
+            old, storage = self.storage, self._make_storage()
+            segment = storage.make(self._first_size) if storage.is_shared else None
+            if segment is None:
+                storage.close([], keep=False)
+                return False
+            spares, self._spares = self._spares, [segment]
+            reserve, self._reserve, self._has_reserve = self._reserve, None, False
+            self.storage, self._size = storage, self._first_size
+            storage.note_waiting(waiting=self._is_waiting)
+            self._advance()
+            for sealed in self.segments[:-1]:
+                sealed.seal()
+            if not self._is_waiting:
+                self._publish()
+        finally:
+            self._lock.release()
+        for spare in [*spares, *([reserve] if reserve is not None else [])]:
+            old.remove(spare)
+        old.close([], keep=False)
+        return True
+
     def add_note(self, record: bytes) -> bool:
         """Adds a record of the worker's, if there is room now. It waits in no queue."""
         return self._alone(lambda: self._add_note(record), _NOTE_SECONDS)

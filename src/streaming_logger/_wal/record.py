@@ -216,7 +216,7 @@ def claims_record(claims: Iterable[Claim], time: float | None) -> bytes:
 def claims_in(text: bytes) -> list[Claim]:
     """What `claims_record` noted. Raises `ValueError` for damage."""
     claims = []
-    for field in filter(None, text.split(_NEXT)):
+    for field in ids_in(text):
         key, *numbers = field.split(b" ")
         if len(numbers) != 6 or not all(number.isdigit() and len(number) <= 20 for number in numbers):
             raise ValueError(f"{field[:80]!r} is not a claim")
@@ -230,5 +230,5 @@ def ids_record(kind: Kind, keys: Iterable[bytes], time: float | None, key: bytes
 
 
 def ids_in(text: bytes) -> list[bytes]:
-    """What `ids_record` listed."""
-    return text.split(_NEXT) if text else []
+    """What `ids_record` listed. A key is escaped, as it stands in other records."""
+    return text.replace(NUL, _ESCAPED_NUL).split(_NEXT) if text else []

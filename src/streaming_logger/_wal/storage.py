@@ -70,6 +70,7 @@ class SharedStorage:
         self._place = place
         self._limit = limit
         self._sizes: dict[str, int] = {}
+        self._inodes: dict[str, int] = {}
         self._count = 0
         self._directory = directory
         self._fd = -1
@@ -112,6 +113,7 @@ class SharedStorage:
         try:
             os.fchmod(fd, 0o600)  # a umask of 0777 made it 0000
             os.posix_fallocate(fd, 0, size)
+            inode = os.fstat(fd).st_ino
             segment = Segment(mmap.mmap(fd, size), name)
         except (OSError, ValueError, MemoryError):
             with contextlib.suppress(OSError):
@@ -120,22 +122,24 @@ class SharedStorage:
         finally:
             os.close(fd)
         self._sizes[name] = size
+        self._inodes[name] = inode
         return segment
 
     def remove(self, segment: Segment) -> None:
         """Gives its memory back."""
         self._sizes.pop(segment.name, None)
+        self._inodes.pop(segment.name, None)
         with contextlib.suppress(OSError):
             os.unlink(self._place / segment.name)
         segment.close()
 
     def is_whole(self) -> bool:
-        """Whether all its files are still there: somebody may have emptied the storage."""
+        """Whether it can be recovered: somebody may have removed its files, or it was given up."""
         try:
-            here = {entry.name for entry in os.scandir(self._place)}
+            here = all(os.stat(self._place / name).st_ino == inode for name, inode in self._inodes.copy().items())
         except OSError:
             return False
-        return self._name in here and here.issuperset(self._sizes.copy())
+        return here and not self._is_given_up
 
     def note_waiting(self, *, waiting: bool) -> None:
         """Notes whether there are records that found no room here: should the process die, they are missing."""
@@ -146,12 +150,6 @@ class SharedStorage:
         """A note is missing: text that is in the files could be recovered twice, so none may be."""
         self._is_given_up = True
         self._set_state(GIVEN_UP)
-
-    def begin_anew(self) -> None:
-        """Nothing is in the log any more: from now on it can be recovered again."""
-        if self._is_given_up:
-            self._is_given_up = False
-            self._set_state(WHOLE)
 
     def _set_state(self, state: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -170,6 +168,7 @@ class SharedStorage:
         """After a fork, in the child: lets go of the parent's memory, and touches nothing in it."""
         del keep
         self._sizes.clear()
+        self._inodes.clear()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -195,6 +194,7 @@ class SharedStorage:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(fd).st_nlink:
                     os.pwrite(fd, bytes(HEADER_SIZE - TERM_AT), TERM_AT)  # what one that looked at it may have noted
+                    self._inodes[name] = os.fstat(fd).st_ino
                     return
             self._fd, self._name = -1, ""
             OWN.pop(name, None)

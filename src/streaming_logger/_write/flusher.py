@@ -58,6 +58,7 @@ class Flusher:
         self.files = self.writer.files
         self.unfinished = self._completions.unfinished
         self._is_quiet = False
+        self._unprotected = 0
         self._made_progress = True
         self._tried_at = float("-inf")
         self._busy_attempts = 0  # flushes in a row that met a busy file
@@ -208,21 +209,50 @@ class Flusher:
 
     def _checkpoint(self, boundary: int) -> None:
         """What the log has before this place is in the files, or is noted once more: its segments are used again."""
-        log = self._log
+        log, boundary = self._log, min(boundary, self.sessions.needed)
         if log.is_half_full:
             log.rotate()
         if len(log.segments) > 1 and log.segments[0].end <= boundary:
-            others = self.unfinished()
-            for session in [*others, *self.sessions.live.values()]:
-                if session.safe < boundary and (session or session.completion is not None):
-                    end = None if session.completion is None else session.completion.end
-                    self._notes.again(self._about(session), end, b"".join(self._frozen(session)))
-                    session.safe = self.sessions.applied
-            keys = list(self.sessions.live)
-            for start in range(0, len(keys), _NOTED):
-                self._notes.live(keys[start : start + _NOTED], self.sessions.applied)
+            self._note_again(boundary)
             log.release(boundary)
         log.tend()
+        self._check_storage()
+
+    def _note_again(self, boundary: int) -> None:
+        """What the log is about to forget."""
+        for session in [*self.unfinished(), *self.sessions.live.values()]:
+            if session.safe < boundary and (session or session.completion is not None):
+                end = None if session.completion is None else session.completion.end
+                self._notes.again(self._about(session), end, b"".join(self._frozen(session)))
+                session.safe = self.sessions.applied
+        keys = list(self.sessions.live)
+        for start in range(0, len(keys), _NOTED):
+            self._notes.live(keys[start : start + _NOTED], self.sessions.applied)
+
+    def _check_storage(self) -> None:
+        """Notices that the log's files were removed, or that records had to wait outside of it."""
+        log, unprotected = self._log, self._log.unprotected
+        if log.storage.is_whole():
+            self._events.clear("crash journal lost", "the crash journal is whole again", subject="journal")
+        else:
+            self._events.report(
+                "crash journal lost", "the crash journal is gone: a crash may lose text", subject="journal"
+            )
+            if log.replace_storage():
+                self.sessions.apply_all()
+                place = min(log.segments[-1].start, self.sessions.needed)
+                self._note_again(place)
+                log.release(place)
+        if unprotected > self._unprotected and log.storage.is_shared:
+            self._events.report(
+                "crash journal full",
+                "%d chunks found no room in the crash journal for a while: a crash would have lost them",
+                unprotected - self._unprotected,
+                subject="journal",
+            )
+        else:
+            self._events.clear("crash journal full", "", subject="journal")
+        self._unprotected = unprotected
 
     def _frozen(self, session: Session) -> list[bytes]:
         self.sessions.freeze(session)

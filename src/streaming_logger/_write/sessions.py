@@ -84,6 +84,7 @@ class Sessions:
         self._numbers = count(1)
         self._chunks = 0
         self._parts: dict[int, list[bytes]] = {}
+        self._parts_from: dict[int, int] = {}
         self._adds: dict[bytes, Callable[..., None]] = {}
         self._pairs: _Pairs | None = None
         self._version = 0
@@ -114,6 +115,11 @@ class Sessions:
                 self._version += 1
             self._pairs = None
             yield
+
+    @property
+    def needed(self) -> int:
+        """From this place on the log is needed for chunks of which not all parts have come."""
+        return min(self._parts_from.copy().values(), default=self.applied)
 
     def apply_all(self) -> None:
         """The same at once."""
@@ -164,14 +170,19 @@ class Sessions:
 
     def _take_part(self, kind: Kind, key: bytes, text: bytes, time: bytes) -> None:
         serial, key = serial_and_key(key)
+        begun = self._parts_from.setdefault(serial, self._begun_at)
         if not text:  # the others found no room
             self.used -= sum(map(len, self._parts.pop(serial, ())))
+            del self._parts_from[serial]
             return
         self._parts.setdefault(serial, []).append(text)
         self.used += len(text)
         if kind is Kind.LAST_PART:
             self._chunks += 1
             whole = b"".join(self._parts.pop(serial))
+            del self._parts_from[serial]
+            session = self._session(key)
+            session.safe = min(session.safe, begun)
             if self.used <= self._limit():
                 self._add(key, whole, time)
             else:

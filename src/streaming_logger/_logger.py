@@ -170,12 +170,12 @@ class StreamingLogger:
         """
         return wrap(self, session_id, stream, text, include, format)
 
-    def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
+    def session(self, session_id: str, *, wait: bool = True, radar: bool = True) -> SessionHandle:
         """A context manager, for `with` and `async with`, that completes the session on every way out.
 
-        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless
-        `handle.outcome` is set inside the block. `wait` as in `complete_session`, but on an event loop
-        only `async with` waits.
+        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless `handle.outcome` is set
+        inside the block. `wait` as in `complete_session`, but on an event loop only `async with` waits. With
+        `radar=False` this turn is not examined for loops.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -185,7 +185,7 @@ class StreamingLogger:
         1
         >>> logger.close()
         """
-        return SessionHandle(self, session_id, wait)
+        return SessionHandle(self, session_id, wait, radar)
 
     # -- the rest --------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class StreamingLogger:
     def on_runaway(self) -> Callable[[Runaway], object] | None:
         """Called with each loop that the radar finds, on a thread of its own: a server may stop the generation.
 
-        What it raises is reported; it may hang, and holds up nothing.
+        It may hang; what it raises is reported. It is called again when the loop is 2, 4 and 8 times as long.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())

@@ -60,7 +60,7 @@ class EventLog:
     def _log(self, event: Event) -> None:
         level, text, args, fault = event.log_text()
         if fault:
-            self.report(fault, text, *args, subject=None, **event.fields())
+            self.report(fault, text, *args, subject=None, level=logging.ERROR, **event.fields())
         elif self.records.wants(level):
             self.records.log(level, text, args, event.fields())
 

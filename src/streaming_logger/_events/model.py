@@ -22,6 +22,7 @@ __all__ = [
     "DiskEmergency",
     "Event",
     "LogText",
+    "LoopEnded",
     "LoopFound",
     "NoTextFound",
     "OtherEvent",
@@ -142,8 +143,29 @@ class LoopFound(Event):
     repeated: int
     period: int | None
     sample: str
+    severity: str = "high"
+    """low if ordinary answers may look like this."""
     ended: bool = False
     """Whether its turn was over by then."""
+
+
+@named("loop_ended")
+@dataclass(frozen=True, kw_only=True)
+class LoopEnded(Event):
+    """A loop that the radar found is over, or its stream is."""
+
+    level = logging.INFO
+    message = ("%s looped for %d characters, %d of them after it was found", "session", "repeated", "after")
+    session: str
+    kind: str
+    offset: int
+    repeated: int
+    """Its whole length."""
+    period: int | None
+    after: int
+    """How many of its characters came after it was found."""
+    reason: str
+    severity: str = "high"
 
 
 @named("stalled")

@@ -325,11 +325,11 @@ class Log:
             spares, self._spares = self._spares, [segment]
             reserve, self._reserve, self._has_reserve = self._reserve, None, False
             self.storage, self._size = storage, self._first_size
-            storage.note_waiting(waiting=self._is_waiting)
+            storage.note_waiting(waiting=self.is_short)
             self._advance()
             for sealed in self.segments[:-1]:
                 sealed.seal()
-            if not self._is_waiting:
+            if not self._waiting:
                 self._publish()
         finally:
             self._lock.release()

@@ -1,4 +1,4 @@
-"""The documentation is run: doctests of the package and the README's samples."""
+"""The documentation is run: doctests of the package, and the samples of the README and the manual."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import json
 import os
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ import pytest
 
 import streaming_logger
 from conftest import SDK_MODULES, make_old
+from manual import PAGES, README
+from streaming_logger._config.schema import parse
+from streaming_logger.cli._main import parser
 
 PUBLIC = ("streaming_logger", "streaming_logger.testing")
 MODULES = [
@@ -29,8 +33,28 @@ MODULES = [
     for _, name, is_package in pkgutil.walk_packages(streaming_logger.__path__, "streaming_logger.")
     if not is_package and not name.endswith("__main__") and name not in SDK_MODULES
 ]
-README = Path(__file__).parents[1] / "README.md"
-SAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def samples(path: Path, language: str) -> list[str]:
+    """The fenced samples of a document in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+DOCUMENTS = (README, *sorted(PAGES.glob("*.md")))
+SAMPLES = samples(README, "python")
+ALL_SAMPLES = [
+    pytest.param(sample, id=f"{path.stem}-{number}")
+    for path in DOCUMENTS
+    for number, sample in enumerate(samples(path, "python"))
+]
+CONFIGURATIONS = [sample for path in DOCUMENTS for sample in samples(path, "json")]
+COMMANDS = [
+    line.removeprefix("$ streaming-logger ").partition(" #")[0].strip()
+    for path in DOCUMENTS
+    for sample in samples(path, "console")
+    for line in sample.splitlines()
+    if line.startswith("$ streaming-logger ")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -63,14 +87,27 @@ def test_every_public_name_has_an_example() -> None:
     assert ">>>" in (logger.__doc__ or "")
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.strip().splitlines()[0][:40])
-def test_readme_sample_runs(sample: str) -> None:
+@pytest.mark.parametrize("sample", ALL_SAMPLES)
+def test_sample_runs(sample: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample runs as it stands, and prints what the comment behind `print` says."""
+    monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(sample, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own README
+        exec(compile(sample, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own documents
     expected = re.findall(r"^\s*print\(.*\)\s+# (.*)$", sample, re.MULTILINE)
     assert printed.getvalue().splitlines() == expected
+
+
+@pytest.mark.parametrize("sample", CONFIGURATIONS)
+def test_configuration_is_valid(sample: str) -> None:
+    """What is shown as `logging_config.json` is accepted, and changes something."""
+    assert parse(json.loads(sample), environ={}) != parse({"streaming_logs": {}}, environ={})
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_command_exists(command: str) -> None:
+    """The command accepts each line that is shown of it."""
+    parser().parse_args(shlex.split(command))
 
 
 class FirstSample:

@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), help="these sections, and no growth")
     parser.add_argument("--rounds", type=int, help="of each measure; 7 is what figures are quoted from")
     parser.add_argument("--directory", type=Path, help="where files are written (default: for temporary files)")
-    parser.add_argument("--readme", action="store_true", help="write the README's rows and picture, and RESULTS.md")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table, as for the README, to a file")
+    parser.add_argument("--readme", action="store_true", help="write the README's chart, the manual's rows, RESULTS.md")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture: all candidates, and the growth")
     options = parser.parse_args()
 
@@ -52,10 +52,10 @@ def main() -> None:
     if options.plot:
         report.plot(options.plot, rates(rows), by_sessions, by_files)
     if options.readme:
-        report.plot(report.README_PLOT, rates(rows), by_sessions, by_files)
+        report.plot(report.PLOT, rates(rows), by_sessions, by_files)
         report.write_results(text, table, grown)
         deciding = report.as_markdown(row for row in rows if row.decides)
-        report.write_readme("\n\n".join([report.README_IMAGE, text, deciding]))
+        report.write_documents(report.chart(rates(rows)), f"{text}\n\n{deciding}")
 
 
 def rates(rows: list[Row]) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Row:
     """Whether the limit is a lower one."""
     unit: str = ""
     decides: bool = False
-    """Whether the README shows it: one of the figures by which a user decides."""
+    """Whether the manual shows it: one of the figures by which a user decides."""
 
     @property
     def met(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""What the benchmark says: the environment, the table, the growth, the README's part, the plot."""
+"""What the benchmark says: the environment, the table, the growth, the documents' parts, the plot."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 from goals import Row
 
 __all__ = [
-    "README_IMAGE",
-    "README_PLOT",
+    "PLOT",
     "RESULTS",
     "as_markdown",
     "as_text",
+    "chart",
     "environment",
     "growth_table",
     "plot",
-    "write_readme",
+    "write_documents",
     "write_results",
 ]
 
 _ROOT = Path(__file__).parents[2]
-README_PLOT = Path(__file__).with_name("speed.png")
+PLOT = Path(__file__).with_name("speed.png")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-README_IMAGE = (
-    f"![chunks a second against others; growth by sessions and files]({README_PLOT.relative_to(_ROOT).as_posix()})"
-)
+MANUAL_PAGE = _ROOT / "src" / "streaming_logger" / "manual" / "performance.md"
+#: The longest bar of the chart, in characters.
+_BAR = 40
 _WORDS = {True: "met", False: "not met", None: ""}
 
 
@@ -120,12 +120,21 @@ def write_results(head: str, table: str, growth: str) -> None:
     RESULTS.write_text("\n\n".join([title, head, table, growth]) + "\n", encoding="utf-8")
 
 
-def write_readme(text: str) -> None:
-    """Puts the text between the README's marks."""
-    readme = _ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    pattern = re.compile(r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)", re.DOTALL)
-    new, found = pattern.subn(lambda match: match[1] + text + "\n" + match[2], old)
-    if not found:
-        sys.exit("the README has no part between <!-- speed:begin --> and <!-- speed:end -->")
-    readme.write_text(new, encoding="utf-8")
+def chart(rates: dict[str, float]) -> str:
+    """Chunks a second of all candidates, as text: it can be read where only the package is seen."""
+    longest, most = max(map(len, rates)), max(rates.values())
+    lines = ["6-byte chunks a second, 100 sessions, 4 threads"]
+    for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
+        lines.append(f"{name:{longest}}  {'█' * round(rate / most * _BAR) or '▏'} {rate:,.0f}")
+    return "\n".join(["```text", *lines, "```"])
+
+
+def write_documents(picture: str, text: str) -> None:
+    """The chart into the README, the text into the manual's page: between the marks of each."""
+    for path, part in ((_ROOT / "README.md", picture), (MANUAL_PAGE, text)):
+        old = path.read_text(encoding="utf-8")
+        pattern = re.compile(r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)", re.DOTALL)
+        new, found = pattern.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", old)
+        if not found:
+            sys.exit(f"{path.name} has no part between <!-- speed:begin --> and <!-- speed:end -->")
+        path.write_text(new, encoding="utf-8")

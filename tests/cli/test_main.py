@@ -1,10 +1,9 @@
-"""The command line itself: help, exit codes, pipes, and the README that must say the same."""
+"""The command line itself: help, exit codes, pipes."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,7 @@ import pytest
 from tools import COMMAND, Server, age, listed, run
 
 from streaming_logger._version import __version__
-from streaming_logger.cli._main import VERBS, table
-
-README = Path(__file__).parents[2] / "README.md"
+from streaming_logger.cli._main import VERBS
 
 
 @pytest.fixture
@@ -25,17 +22,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_help_names_every_verb_with_its_line() -> None:
-    """As the table of the README does."""
+    """As the table of the manual does."""
     shown = " ".join(run("--help", env={**os.environ, "COLUMNS": "200"}).stdout.split())
     assert [verb.name for verb in VERBS if f"{verb.name} " not in shown or verb.help not in shown] == []
-
-
-def test_readme_has_the_same_verbs_and_lines() -> None:
-    """Its part between the markers is `streaming_logger.cli._main.table()`, word for word."""
-    found = re.search(r"<!-- cli:begin -->\n(.*?)\n<!-- cli:end -->", README.read_text(), re.DOTALL)
-    if found is None:
-        pytest.skip("the README has no part cli")
-    assert found[1] == table()
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])

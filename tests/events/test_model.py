@@ -177,7 +177,7 @@ def test_a_fault_is_logged_once_and_written_each_time(tmp_path: Path, caplog: py
     log.observers.batch()
     assert [event.characters for event in read_events(directory) if isinstance(event, TextDropped)] == [1, 2, 3]
     directory.close()
-    assert caplog.messages == ["1 characters of s dropped: buffer full"]
+    assert caplog.messages == ["1 characters of s dropped: buffer full (streaming-logger help disk)"]
     assert "dropped" in log.faults()
 
 

@@ -11,6 +11,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
+from log_lines import without_page
 from streaming_logger.integrations._guard import MAX_ID, Guard, logged
 from streaming_logger.testing import ManualLogger
 
@@ -27,7 +28,7 @@ class ReprRaises:
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def asynchronous(request: Any) -> str:

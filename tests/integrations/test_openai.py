@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from cloud_server import serving_clouds
+from log_lines import without_page
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.openai import instrument
 from streaming_logger.testing import ManualLogger, capture_streams
@@ -341,7 +342,7 @@ def test_wrong_arguments_are_refused_at_once(client: openai.OpenAI, logger: Manu
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 def contents(chunks: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from log_lines import without_page
 from streaming_logger.integrations import asgi, wsgi
 from streaming_logger.integrations._formats import format_of
 from streaming_logger.integrations._identity import Head, Identity, bounded
@@ -35,7 +36,7 @@ def session_of(opened: Opened) -> str | None:
 
 def reports(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
     """What the log says of responses that are not logged."""
-    return [record.getMessage() for record in caplog.records if record.levelno == level]
+    return [without_page(record) for record in caplog.records if record.levelno == level]
 
 
 def app(*arguments: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from log_lines import without_page
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -15,7 +16,7 @@ Make = Callable[..., ManualLogger]
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The warnings since the last time."""
-    found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    found = [without_page(record) for record in caplog.records if record.levelname == "WARNING"]
     caplog.clear()
     return found
 

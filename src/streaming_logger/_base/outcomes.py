@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-__all__ = ["CRASHED", "ORPHANED", "Cause", "Ending", "Outcome", "checked_outcome", "has_failed"]
+__all__ = ["CRASHED", "MEANINGS", "ORPHANED", "Cause", "Ending", "Outcome", "checked_outcome", "has_failed"]
 
 #: How a caller says that a session ended. "closed": its reader left before the end; "cancelled": its source was.
 Outcome = Literal["completed", "error", "cancelled", "closed"]
 
-#: How a session ended: its caller's outcome, or what the library found. "abandoned": no text for
-#: `idle_timeout_minutes`, or nobody read its stream to the end; "released": its logger was closed; "disabled": logging
-#: was switched off; "crashed": its process died, and its text was recovered; "orphaned": its process died, and there
-#: was nothing to recover.
+#: How a session ended: its caller's outcome, or what the library found. `MEANINGS` explains each.
 Ending = Literal[
     "completed", "error", "cancelled", "closed", "abandoned", "released", "disabled", "crashed", "orphaned"
 ]
+
+#: For the manual.
+MEANINGS: Final[dict[str, str]] = {
+    "completed": "the stream came to its end",
+    "error": "an exception, or an error that the stream itself reported",
+    "cancelled": "the source of the stream was cancelled",
+    "closed": "the reader left before the end, or was cancelled",
+    "abandoned": "no text for `idle_timeout_minutes`, or a wrapped stream that nobody read to its end",
+    "released": "its logger was closed first",
+    "disabled": "logging was switched off first",
+    "crashed": "its process died, and its text was recovered from the crash journal",
+    "orphaned": "its process died, and there was nothing to recover",
+}
 
 #: What ended a session: "completed" is its caller, whatever the outcome; "abandoned" is the idle timeout.
 Cause = Literal["completed", "abandoned", "released", "disabled", "crashed"]

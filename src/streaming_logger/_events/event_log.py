@@ -12,6 +12,7 @@ import os
 from typing import Any, NamedTuple
 
 from streaming_logger._base.clock import Clock
+from streaming_logger._events.messages import REPEATS
 from streaming_logger._events.model import Event
 from streaming_logger._events.observers import Observers
 from streaming_logger._events.records import LogRecords, escaped_message
@@ -88,7 +89,7 @@ class EventLog:
             return
         self._faults[kind] = _Fault(shown, now, now, 0, subjects)
         if before is not None and before.repeats:
-            text, args = text + " (%d more like it since)", (*args, before.repeats)
+            text, args = text + REPEATS, (*args, before.repeats)
         self.records.log(level, text, args, extra)
 
     def faults(self) -> dict[str, str]:

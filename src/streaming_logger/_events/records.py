@@ -1,6 +1,7 @@
 """Log records: the library's events and background errors, given to the stdlib logger `streaming_logger`.
 
-Every line is one line: what comes from a client, a model or a file system is escaped in it (see `_one_line`).
+Every line is one line: what comes from a client, a model or a file system is escaped in it. A warning or error
+names the page of the manual that explains it (see `_finished`).
 
 A log handler has a lock, and a signal may interrupt the main thread while it holds that lock.
 If the signal's handler then calls `close()`, which waits for the worker, the worker must not
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streaming_logger._base.escape import is_visible, one_line
+from streaming_logger._events.messages import with_page
 
 __all__ = ["LogRecords", "escaped_message", "log"]
 
@@ -51,8 +53,10 @@ def _escaped(argument: object) -> object:
     return _Escaped(argument)
 
 
-def _one_line(record: logging.LogRecord) -> bool:
-    """Escapes a record's arguments and fields. The one place: also for what the integrations log."""
+def _finished(record: logging.LogRecord) -> bool:
+    """Escapes a record's arguments and fields, and names its page. The one place: also for what integrations log."""
+    if record.levelno >= logging.WARNING and isinstance(record.msg, str):
+        record.msg = with_page(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(map(_escaped, record.args))
     for name, value in record.__dict__.items():
@@ -66,7 +70,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 log = logging.getLogger("streaming_logger")
 # No NullHandler: where the application configures no logging, `logging.lastResort` shows warnings and errors on stderr.
-log.addFilter(_one_line)
+log.addFilter(_finished)
 
 #: Records that wait for a log handler; above that the oldest are discarded.
 _MAX_WAITING = 10_000

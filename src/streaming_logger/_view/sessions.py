@@ -6,9 +6,9 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-from streaming_logger._base.outcomes import ORPHANED, Ending, has_failed
+from streaming_logger._base.outcomes import MEANINGS, ORPHANED, has_failed
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.statx import Found, lstat
@@ -40,12 +40,16 @@ __all__ = [
     "scan",
 ]
 
-#: All states that `ls` can show, and what else sessions can be selected by.
-STATES = (
-    *("active", "parked", "unknown"),
-    *get_args(Ending),
-    *("pinned", "looping", "stalled"),
-)
+#: All states that `ls` can show, and what else sessions can be selected by, each with its meaning.
+STATES: dict[str, str] = {
+    ACTIVE: "a process holds the file's lock; never deleted, however long it is idle",
+    PARKED: "active, with its file closed to save descriptors",
+    UNKNOWN: "the file cannot be read",
+    **MEANINGS,
+    "pinned": "no sweep of any process deletes it until `unpin`",
+    "looping": "active, and the radar found a loop in this turn",
+    "stalled": "active, without text for longer than the limit",
+}
 #: The states of a session that a process writes.
 IN_USE = (ACTIVE, PARKED)
 #: A server frees a file's lock, then writes the ledger: how long that may take.

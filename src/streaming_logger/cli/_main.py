@@ -21,6 +21,7 @@ from streaming_logger.cli import (
     _doctor,
     _export,
     _follow,
+    _help,
     _keep,
     _list,
     _read,
@@ -31,7 +32,7 @@ from streaming_logger.cli import (
 )
 from streaming_logger.cli._verb import OK, USAGE, Verb, note
 
-__all__ = ["VERBS", "main", "table"]
+__all__ = ["VERBS", "main", "parser"]
 
 VERBS: tuple[Verb, ...] = (
     *_list.VERBS[:1],
@@ -47,6 +48,7 @@ VERBS: tuple[Verb, ...] = (
     *_scan.VERBS,
     *_check.VERBS,
     *_doctor.VERBS,
+    *_help.VERBS,
 )
 
 _ABOUT = "Inspects a directory of session files, from another terminal, without the server."
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # LANG=C shall show, not fail
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     verb: Verb = args.verb
     if not verb.lasting:
         gc.disable()  # 100,000 rows are no garbage, and the collector would walk them again and again
@@ -95,21 +97,13 @@ class _Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
-def table() -> str:
-    """The verbs as the README shows them."""
-    rows = [
-        f"| `{verb.name}{' ' + verb.usage if verb.usage else ''}` | {verb.help} |".replace(" | --", " \\| --", 1)
-        for verb in VERBS
-    ]
-    return "\n".join(["| verb | what it does |", "|---|---|", *rows])
-
-
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
     # Before the verb they have their defaults, after it they only speak when they are given.
-    parser = _Parser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
-    parser.add_argument("--version", action="version", version=f"streaming-logger {streaming_logger.__version__}")
-    _common(parser, default=None)
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    top = _Parser(prog="streaming-logger", description=_ABOUT, epilog=_EXIT_CODES)
+    top.add_argument("--version", action="version", version=f"streaming-logger {streaming_logger.__version__}")
+    _common(top, default=None)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         sub = verbs.add_parser(
             verb.name, help=verb.help, description=verb.help, epilog=_EXIT_CODES, aliases=list(verb.aliases)
@@ -117,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.arguments(sub)
         _common(sub, default=argparse.SUPPRESS)
         sub.set_defaults(verb=verb)
-    return parser
+    return top
 
 
 def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:

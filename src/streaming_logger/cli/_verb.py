@@ -50,7 +50,7 @@ class Verb(NamedTuple):
     arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
     usage: str = ""
-    """Its arguments as the README's table shows them."""
+    """Its arguments as the manual's table shows them."""
     aliases: tuple[str, ...] = ()
     lasting: bool = False
     """Whether it runs until it is stopped."""

@@ -13,6 +13,7 @@ import anthropic
 import pytest
 
 from cloud_server import serving_clouds
+from log_lines import without_page
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.anthropic import instrument
 from streaming_logger.testing import ManualLogger
@@ -244,7 +245,7 @@ def test_streams_of_clouds_are_logged(logger: ManualLogger, cloud: str, is_async
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("way", HELPED)

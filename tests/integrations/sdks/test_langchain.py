@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI, OpenAI
 
+from log_lines import without_page
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.langchain import callback_handler
 from streaming_logger.testing import ManualLogger, capture_streams
@@ -146,7 +147,7 @@ def test_logger_is_the_processs_own_by_default(replay: ReplayServer) -> None:
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors. LangChain logs what a handler raises as warnings: there are none."""
     assert [record.getMessage() for record in caplog.records if record.name.startswith("langchain")] == []
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize(

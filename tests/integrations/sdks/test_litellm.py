@@ -20,6 +20,7 @@ import pytest
 from litellm.proxy.types_utils.utils import get_instance_fn
 
 from conftest import wait_until
+from log_lines import without_page
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.litellm import proxy_handler
 from streaming_logger.testing import ManualLogger, capture_streams
@@ -133,7 +134,7 @@ def test_the_proxy_finds_the_instance_by_its_name() -> None:
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def answer() -> AsyncIterator[dict[str, Any]]:

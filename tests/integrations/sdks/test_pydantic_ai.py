@@ -21,6 +21,7 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from log_lines import without_page
 from replay_server import ReplayServer, spoken
 from streaming_logger.integrations.pydantic_ai import logged_model
 from streaming_logger.testing import ManualLogger
@@ -205,7 +206,7 @@ def test_streams_of_text_and_of_events_are_logged(replay: ReplayServer, logger: 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the library logged as errors."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
 
 
 def asked(agent: Agent[Any, str]) -> str:

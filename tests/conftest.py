@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from streaming_logger import Config, StreamingLogger
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._runtime.engine import Engine
+from streaming_logger._wal.storage import DEFAULT_STORAGE, is_available
 from streaming_logger.testing import ManualClock, ManualLogger
 
 hypothesis.settings.register_profile("busy", deadline=None)  # a machine that is busy makes no example wrong
@@ -76,6 +78,19 @@ def live(tmp_path: Path) -> Iterator[Callable[..., StreamingLogger]]:
     yield make
     for logger in made:
         logger.close()
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Storage in memory of the test's own, which the programs of `faults/programs.py` use, too.
+
+    In the one that all share, the loggers of other tests would find, and recover, what this test has killed.
+    """
+    if not is_available():
+        pytest.skip("needs storage in memory")
+    with tempfile.TemporaryDirectory(dir=DEFAULT_STORAGE) as place:
+        monkeypatch.setenv("CRASH_STORAGE", place)
+        yield Path(place)
 
 
 @pytest.fixture(scope="session")

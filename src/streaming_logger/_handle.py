@@ -12,7 +12,14 @@ from streaming_logger._base.outcomes import Outcome, checked_outcome
 __all__ = ["SessionHandle"]
 
 
+class _Radar(Protocol):
+    def leave_alone(self, session_id: str) -> None: ...
+
+
 class _Engine(Protocol):
+    @property
+    def radar(self) -> _Radar: ...
+
     def begin_session(self, session_id: str) -> bool: ...
 
 
@@ -31,7 +38,9 @@ class SessionHandle:
 
     __slots__ = ("_logger", "_outcome", "_wait", "session_id")
 
-    def __init__(self, logger: _Logger, session_id: str, wait: bool) -> None:
+    def __init__(self, logger: _Logger, session_id: str, wait: bool, radar: bool = True) -> None:
+        if not radar:
+            logger._engine_here().radar.leave_alone(session_id)
         self._logger = logger
         self._wait = wait
         self.session_id = session_id

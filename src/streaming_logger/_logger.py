@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -12,19 +12,16 @@ from typing import Any, Literal, Self
 from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.outcomes import Outcome, checked_outcome
 from streaming_logger._base.stats import Health, Stats, SweepReport
-from streaming_logger._base.sync import GIL, OneShotEvent
+from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.schema import SECTION, Config, load, parse
 from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
-from streaming_logger._disk.names import file_name_of
 from streaming_logger._handle import SessionHandle
-from streaming_logger._memory.journaled import JournaledTable, Write
-from streaming_logger._memory.session import Session
-from streaming_logger._memory.table import LONG_CHUNK
-from streaming_logger._memory.timed import TimedChunk
 from streaming_logger._runtime import process
 from streaming_logger._runtime.engine import Engine
+from streaming_logger._runtime.intake import make_fork_flag
 from streaming_logger._sweep.rules import Rules
+from streaming_logger._wal.record import key_of, name_of
 from streaming_logger._watch.radar import Runaway
 from streaming_logger._wrap import wrap
 
@@ -95,24 +92,14 @@ class StreamingLogger:
         1
         >>> logger.close()
         """
-        # From the lookup to the append no other thread can run (see _table): keep calls out of there.
-        if type(chunk) is str and chunk:
-            try:
-                session = self._live[session_id]  # type: ignore[index]
-            except (KeyError, TypeError):
-                return self._write_slowly(session_id, chunk)
-            session.append(chunk)
-            if len(chunk) >= LONG_CHUNK:
-                session.seal_at -= len(chunk) // LONG_CHUNK
-            if len(session) < session.seal_at:
-                return None
-            return self._seal(session)
-        return self._write_slowly(session_id, chunk)
-
-    if not GIL:
-        # Lookup and append are two steps then: the table makes them one, under its lock.
-        def write(self, session_id: str | None, chunk: str | None) -> None:
-            self._write_slowly(session_id, chunk)
+        if type(chunk) is str and type(session_id) is str and session_id in self._known and self._is_mine[0]:
+            if chunk and "\0" not in chunk:
+                try:
+                    self._log.append(f"{session_id}\0{chunk}\0".encode())  # one call: done, or not done
+                    return
+                except (ValueError, MemoryError):  # no room, or a lone surrogate
+                    pass
+        self._write_slowly(session_id, chunk)
 
     append_chunk = write
 
@@ -183,12 +170,12 @@ class StreamingLogger:
         """
         return wrap(self, session_id, stream, text, include, format)
 
-    def session(self, session_id: str, *, wait: bool = True) -> SessionHandle:
+    def session(self, session_id: str, *, wait: bool = True, radar: bool = True) -> SessionHandle:
         """A context manager, for `with` and `async with`, that completes the session on every way out.
 
-        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless
-        `handle.outcome` is set inside the block. `wait` as in `complete_session`, but on an event loop
-        only `async with` waits.
+        Its outcome is "error" when an exception passes, "closed" for a cancellation, unless `handle.outcome` is set
+        inside the block. `wait` as in `complete_session`, but on an event loop only `async with` waits. With
+        `radar=False` this turn is not examined for loops.
 
         >>> import tempfile
         >>> logger = StreamingLogger(Config(), directory=tempfile.mkdtemp())
@@ -198,7 +185,7 @@ class StreamingLogger:
         1
         >>> logger.close()
         """
-        return SessionHandle(self, session_id, wait)
+        return SessionHandle(self, session_id, wait, radar)
 
     # -- the rest --------------------------------------------------------------------
 
@@ -275,7 +262,7 @@ class StreamingLogger:
     def on_runaway(self) -> Callable[[Runaway], object] | None:
         """Called with each loop that the radar finds, on a thread of its own: a server may stop the generation.
 
-        What it raises is reported; it may hang, and holds up nothing.
+        It may hang; what it raises is reported. It is called again when the loop is 2, 4 and 8 times as long.
 
         >>> import tempfile
         >>> logger = StreamingLogger(directory=tempfile.mkdtemp())
@@ -310,14 +297,13 @@ class StreamingLogger:
     @property
     def session_files(self) -> Mapping[str, Path]:
         """The file of each active session; a snapshot."""
-        live = self._engine.table.live.copy()
-        return MappingProxyType({id_: self._directory / file_name_of(id_) for id_ in live})
+        found = self._engine.session_ids()
+        return MappingProxyType({id_: self._directory / name_of(key_of(id_)) for id_ in found})
 
     @property
     def session_buffers(self) -> Mapping[str, list[str]]:
-        """What each active session has not handed to the worker yet; a snapshot."""
-        live = self._engine.table.live.copy()
-        return MappingProxyType({id_: session.text_buffered() for id_, session in live.items()})
+        """The text of each active session that is not in its file yet; a snapshot."""
+        return MappingProxyType(self._engine.session_ids())
 
     # -- inside ----------------------------------------------------------------------
 
@@ -329,15 +315,10 @@ class StreamingLogger:
     def _use(self, engine: Engine) -> None:
         # Closes at interpreter exit, and when this logger is garbage-collected.
         self._finalizer = weakref.finalize(self, engine.close)
-        table, is_timed = engine.table, engine.settings.config.record_timing
-        self._live: dict[str, Session] = table.live  # the hot path's one lookup
-        if is_timed or isinstance(table, JournaledTable):
-            self._live = {}  # it finds nothing: a chunk needs more than a place in a list
-            if type(self).write is StreamingLogger.write:  # else a subclass calls that one, which is slower
-                write: Write = self._write_slowly
-                if GIL and not is_timed and isinstance(table, JournaledTable):
-                    write = table.writer(write, self._seal)
-                self.write = self.append_chunk = write  # type: ignore[method-assign, assignment]
+        self._known: Set[str] = frozenset()  # until all is there: a handler may write
+        self._log = engine.log
+        self._is_mine = make_fork_flag()
+        self._known = engine.intake.known
         self._engine = engine  # last: in a forked child `_engine_here` begins anew until it is there
 
     def _start_over(self) -> None:
@@ -376,25 +357,13 @@ class StreamingLogger:
             chunk = "".join((chunk,))
         if type(session_id) is not str:
             session_id = "".join((session_id,))
-        if engine.settings.config.record_timing:
-            chunk = TimedChunk.of(chunk, engine.context.clock.monotonic())
-        # Before the append: once the chunk is accepted, whatever interrupts this, it will be written.
+        # Before the record: once the chunk is accepted, whatever interrupts this, it will be written.
         if not engine.closed:
             engine.worker.ensure()
             process.close_with_multiprocessing()
-        session = engine.table.append(session_id, chunk)
-        if len(chunk) >= LONG_CHUNK:
-            session.seal_at -= len(chunk) // LONG_CHUNK
-        if len(session) >= session.seal_at:
-            engine.table.seal(session)
+        engine.intake.write(session_id, chunk)
         if engine.closed:
             engine.release()
-
-    def _seal(self, session: Session) -> None:
-        """Every 64 to 512 chunks per session: seals the pending chunks and restarts a dead worker."""
-        engine = self._engine_here()
-        engine.table.seal(session)
-        engine.worker.ensure()
 
     def _sweep(self, rules: Rules | None) -> SweepReport:
         return self._engine_here().sweeper.sweep_at_once(rules)

@@ -79,6 +79,7 @@ def recovery(candidate: str, folder: Path, *, sessions: int, megabytes: int) -> 
     subprocess.run([sys.executable, "-c", _CRASH, str(folder), str(sessions), str(chunks)], check=True)
     begun = time.perf_counter()
     ours = Ours(folder, [], crash_journal=False)
+    ours.logger.flush()  # it is the worker's first work
     seconds = time.perf_counter() - begun
     recovered = ours.logger.stats().bytes_recovered
     ours.close()

@@ -13,9 +13,9 @@ import pytest
 from tools import Server, age, run
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_file import is_available
 from streaming_logger._view.sessions import scan
 from streaming_logger._view.target import find_target
+from streaming_logger._wal.storage import is_available
 from streaming_logger.cli import _doctor
 
 

@@ -17,6 +17,7 @@ from streaming_logger._view import sessions as view
 from streaming_logger._view.activity import Activity
 from streaming_logger._view.sessions import Session
 from streaming_logger._view.target import find_target
+from streaming_logger.testing import ManualLogger
 
 
 @pytest.fixture
@@ -308,6 +309,23 @@ def test_stalls_and_loops_are_marked_and_can_be_selected(directory: Path) -> Non
             assert shown["id"] == id_
         assert "active STALLED" in run("ls", "--dir", directory).stdout
         assert "1 LOOP, 1 STALLED" in run("top", "-d", "0", "--dir", directory).stdout
+
+
+def test_what_a_loop_cost_after_it_was_found_is_shown(directory: Path) -> None:
+    """In the table and in the history, as the ledger has it."""
+    with ManualLogger(directory=directory) as logger:
+        for _ in range(200):
+            logger.write("sess_loop", "all work and no play makes a dull boy, ")
+            logger.advance(2)
+        logger.complete_session("sess_loop")
+        for _ in range(3):
+            logger.advance(2)
+        cost = logger.stats().runaway_characters
+    assert cost > 6000
+    (row,) = json.loads(run("ls", "--json", "--dir", directory).stdout)
+    assert (row["loop"], row["ran_on"]) == ("periodic", cost)
+    assert f"completed LOOP +{cost:,}" in run("ls", "--dir", directory).stdout
+    assert f"{cost:,} after it was found, the stream ended" in run("history", "--dir", directory).stdout
 
 
 def test_state_that_does_not_exist_is_refused(directory: Path) -> None:

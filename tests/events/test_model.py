@@ -98,7 +98,8 @@ def test_a_line_says_its_version_time_event_and_process(manual: Callable[..., Ma
     logger.complete_session("s", wait=False)
     logger.advance(2)
     line = json.loads((logger.base_dir / ".streaming_logger" / "ledger.jsonl").read_text())
-    assert set(line) == {"v", "at", "event", "pid", "session", "file", "outcome", "bytes", "reason", "age"}
+    fields = {"session", "file", "outcome", "bytes", "begin", "end", "reason", "age"}
+    assert set(line) == {"v", "at", "event", "pid", *fields}
     assert (line["v"], line["event"], line["outcome"], line["bytes"]) == (1, "completed", "completed", 4)
 
 

@@ -22,6 +22,7 @@ def say(text):
     os.write(1, (text + chr(10)).encode())  # one call: threads say whole lines
 
 def open_logger(**settings):
+    settings.setdefault("crash_journal_directory", os.environ.get("CRASH_STORAGE", "/dev/shm"))
     return StreamingLogger(Config(min_free_disk_mb=None, **settings), directory=sys.argv[1])
 """
 

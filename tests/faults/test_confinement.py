@@ -76,15 +76,7 @@ def test_step_of_one_session_that_raises_is_its_own(
             real = Store.open
             patch.setattr(Store, "open", lambda self, name: _raise(error) if name == "new.log" else real(self, name))
         elif step == "append":
-            real_all, real_one = Store.append_all, Store.append
-            patch.setattr(
-                Store,
-                "append_all",
-                lambda self, files, texts: [
-                    0 if of_bad(file) else real_all(self, [file], [text])[0]
-                    for file, text in zip(list(files), list(texts), strict=True)
-                ],
-            )
+            real_one = Store.append
             patch.setattr(
                 Store,
                 "append",

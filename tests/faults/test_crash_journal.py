@@ -18,7 +18,7 @@ from journal_child import SESSIONS, SHARED, THREADS, WRITERS, text_of
 from programs import wait_for_line
 
 from streaming_logger import Config, StreamingLogger
-from streaming_logger._disk.journal_file import is_available
+from streaming_logger._wal.storage import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs memory-backed storage in /dev/shm")
 
@@ -53,6 +53,7 @@ class Lives:
     def recover(self) -> int:
         """In this process; how many sessions were recovered."""
         with StreamingLogger(Config(min_free_disk_mb=None), directory=self.directory) as logger:
+            logger.flush()  # it is the worker's first work
             return logger.stats().sessions_recovered
 
     def check(self) -> None:

@@ -61,7 +61,7 @@ def test_files_of_an_idle_or_stopped_process_stay(
         program.wait(30)
         assert sweeper.cleanup_completed_files().deleted == 0, "orphans have their debugging window too"
         for path in (tmp_path / "logs").glob("*.log"):
-            make_old(path, 601)
+            make_old(path, 700)  # more than the window: the clock by hand stood still meanwhile
         assert sweeper.cleanup_completed_files().deleted == 20
 
 
@@ -154,5 +154,5 @@ def test_sigkill_at_random_moments(tmp_path: Path, kills: int) -> None:
     with StreamingLogger(Config(), directory=directory) as logger:
         files = list(directory.glob("*.log"))
         for path in files:
-            make_old(path, 601)
+            make_old(path, 700)  # more than the window: the clock by hand stood still meanwhile
         assert logger.cleanup_completed_files().deleted == len(files)

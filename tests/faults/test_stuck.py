@@ -24,7 +24,6 @@ from streaming_logger._config.watch import Settings
 from streaming_logger._context import Context
 from streaming_logger._disk import ledger_file
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_file import is_available
 from streaming_logger._disk.owner import Owners
 from streaming_logger._events.ledger import Ledger
 from streaming_logger._events.model import OtherEvent
@@ -362,33 +361,45 @@ def test_ledger_is_rotated_past_a_stuck_process(
 
 
 RECOVERS = """
-stop_before("_disk.journal_file", "DeadJournal", "note")
+stop_before("_wal.dead", "DeadLog", "note")
 open_logger()
 """
 
 CRASHES = """
-logger = open_logger(flush_interval_seconds=60, crash_journal=True, crash_journal_mb=1)
+logger = open_logger(flush_interval_seconds=60, crash_journal=True)
 logger.write("a", "first;")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.skipif(not is_available(), reason="needs memory-backed storage in /dev/shm")
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a dead process's journal is one lock: the write-ahead log of the core issue lets others recover, too",
-)
-def test_recovery_of_a_stopped_process_is_passed_over(tmp_path: Path, manual: Make) -> None:
-    """Another process recovers within 15 s, and no later turn is written before the text that was saved."""
+def test_recovery_of_a_stopped_process_is_passed_over(
+    tmp_path: Path, storage: Path, manual: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process recovers within 15 s, and no later turn is written before the text that was saved.
+
+    Log, ledger and health name the stopped process. When it goes on, it does nothing.
+    """
     with running(CRASHES, tmp_path / "logs") as program:
         assert program.wait(30) == -signal.SIGKILL
     with stopped(RECOVERS, tmp_path / "logs") as program:
-        logger = manual()
+        logger = manual(crash_journal_directory=str(storage))
         logger.write("a", "second;")
-        for _ in range(10):
-            logger.advance(5)
-        found = logs(logger.base_dir)
+        logger.complete_session("a", wait=False)
+        logger.write("b", "other;")
+        for _ in range(3):
+            logger.advance(4)
+        assert logs(logger.base_dir) == {"a": ""}, "what that process had before is waited for"
+        for _ in range(2):
+            logger.advance(4)
+        assert logs(logger.base_dir) == {"a": "first;second;", "b": "other;"}
+        text = f"process {program.pid} (stopped) recovers "
+        assert text in caplog.text
+        assert any(reason.startswith(text) for reason in logger.health().reasons)
+        ledger = (logger.base_dir / ".streaming_logger/ledger.jsonl").read_text()
+        (line,) = [line for line in ledger.splitlines() if '"passed_over"' in line]
+        assert f"process {program.pid} (stopped)" in line
         go_on(program)
-        program.communicate(timeout=30)  # it recovers and ends: the journal is not left behind
-    assert found == {"a": "first;second;"}
+        _, errors = program.communicate(timeout=30)
+        assert "another process has taken over" in errors
+    assert logs(logger.base_dir) == {"a": "first;second;", "b": "other;"}
+    assert not any(program.pid != os.getpid() and str(program.pid) in path.name for path in storage.iterdir())

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-
-from conftest import logs
 from streaming_logger._memory.session import Session, encode, marker
 from streaming_logger._memory.table import LONG_CHUNK, MAX_SEAL_AT, MIN_SEAL_AT
+
+from conftest import logs
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]

@@ -40,8 +40,8 @@ def hang() -> Iterator[Hang]:
 
 def hung_append(monkeypatch: pytest.MonkeyPatch, hang: Hang) -> None:
     """Each append blocks first."""
-    real = Store.append_all
-    monkeypatch.setattr(Store, "append_all", lambda self, files, texts: (hang.wait(), real(self, files, texts))[1])
+    real = Store.append
+    monkeypatch.setattr(Store, "append", lambda self, file, blocks: (hang.wait(), real(self, file, blocks))[1])
 
 
 def hung_sweep(monkeypatch: pytest.MonkeyPatch, hang: Hang) -> None:

@@ -10,14 +10,15 @@ import string
 import sys
 import textwrap
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming_logger._watch import loops
-from streaming_logger._watch.loops import Finding, LoopDetector, find_loops
+from streaming_logger._watch.findings import Finding, LoopSettings
+from streaming_logger._watch.loops import LoopDetector, find_loops
 
 RECORDED = Path(__file__).parents[2] / "examples" / "streams"
 #: Where each recorded loop begins, read by eye: the first character of the part that repeats for ever.
@@ -34,7 +35,7 @@ def recorded(name: str) -> list[str]:
 
 def fed(chunks: list[str]) -> list[Finding]:
     detector = LoopDetector()
-    return [finding for chunk in chunks for finding in detector.feed(chunk)]
+    return [finding for chunk in chunks for finding in detector.feed(chunk)] + detector.end()
 
 
 # -- recorded output -----------------------------------------------------------------
@@ -150,15 +151,142 @@ def test_it_speaks_once_for_each_onset() -> None:
     assert second.offset == len(loop) + 3000
 
 
+# -- long blocks, varying fields, floods ---------------------------------------------
+
+
+def words(count: int, seed: int) -> str:
+    """Text that repeats nothing by itself."""
+    dice = random.Random(seed)
+    return " ".join("".join(dice.choices(string.ascii_lowercase, k=dice.randint(2, 9))) for _ in range(count))
+
+
+@pytest.mark.parametrize("period", [650, 1256, 3000, 5000])
+def test_long_block_is_found_in_its_third_copy(period: int) -> None:
+    """A paragraph, a function: up to 5,000 characters. The offset is that of the first copy."""
+    block = words(period, seed=period)[: period - 1] + "\n"
+    text = PROSE[:777] + block * 3
+    (finding,) = find_loops(text)
+    assert (finding.kind, finding.period) == ("periodic", period)
+    assert abs(finding.offset - 777) < 64
+
+
+def test_long_block_may_change_here_and_there() -> None:
+    """A word in each copy is another one."""
+    block = words(260, seed=1)
+    copies = [block.replace(block.split()[n * 20], "another") for n in range(8)]
+    (finding,) = find_loops("\n".join(copies))
+    assert finding.kind == "near"
+    assert finding.period is not None
+    assert abs(finding.period - len(block)) < 20
+
+
+FIELDS = {
+    "tool call": '<tool_call>{{"id": "call_{hex}", "name": "read_file", "path": "src/main.py"}}</tool_call>\n',
+    "uuid and time": '{{"id": "{uuid}", "ts": "2025-08-2{digit}T11:{two}:{two}Z", "tool": "git", "args": "status"}}\n',
+    "time": "[08:{two}:{two}] run_tests filter=auth -> ok\n",
+    "address": '10.{two}.{digit}.{two} - - "GET /health HTTP/1.1" 200 2\n',
+    "sentence": "Call us at +1 555 {two}{digit} {two}{two} today.\n",
+}
+
+
+def varied(line: str, count: int) -> str:
+    dice = random.Random(7)
+    return "".join(
+        line.format(
+            hex=f"{dice.getrandbits(96):024x}",
+            uuid=uuid.UUID(int=dice.getrandbits(128)),
+            two=dice.randint(10, 59),
+            digit=dice.randint(0, 9),
+        )
+        for _ in range(count)
+    )
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_loop_in_which_only_ids_times_or_numbers_vary_is_of_low_severity(name: str) -> None:
+    """They may be what was asked for."""
+    (finding,) = find_loops(PROSE[:500] + varied(FIELDS[name], 60))
+    assert (finding.kind, finding.severity) == ("varying", "low")
+    assert abs(finding.offset - 500) < 2 * finding.repeated / 20
+
+
+@pytest.mark.parametrize("step", [10, 50, -1])
+def test_counting_by_any_step_is_found(step: int) -> None:
+    """Also with sixteen digits."""
+    text = "".join(f"Transaction {8812345678901200 + n * step} was confirmed.\n" for n in range(60))
+    assert [(finding.kind, finding.severity) for finding in find_loops(text)] == [("counting", "high")]
+
+
+@pytest.mark.parametrize("row", ["    KEY_{n} = {n}\n", '=IF(A{n}="","",VLOOKUP(A{n},Sheet2!$A$2:$D$500,3,FALSE))\n'])
+def test_rows_of_data_count_as_a_loop_above_120(row: str) -> None:
+    """People ask for a hundred."""
+    rows = [row.format(n=n) for n in range(1, 200)]
+    assert find_loops("".join(rows[:110])) == []
+    assert [(finding.kind, finding.severity) for finding in find_loops("".join(rows))] == [("counting", "low")]
+
+
+def test_white_space_without_order_is_found() -> None:
+    """As in JSON mode: line breaks, tabs and blanks."""
+    dice = random.Random(1)
+    text = '{"next": "step",' + "".join(dice.choices("\n\t ", k=2500))
+    assert len(find_loops(text)) == 1
+
+
+@pytest.mark.parametrize("alphabet", ["😀🎉🔥❤", "小洗开始"])
+def test_flood_of_few_characters_is_found(alphabet: str) -> None:
+    """Emojis, or syllables, in any order."""
+    assert len(find_loops(PROSE[:300] + "".join(random.Random(1).choices(alphabet, k=2500)))) == 1
+
+
+def test_words_repeated_in_place_are_found() -> None:
+    """Each of them two or three times."""
+    dice = random.Random(1)
+    text = " ".join(f"{word} " * dice.randint(2, 3) for word in words(300, seed=2).split())
+    assert [finding.kind for finding in find_loops(text)] == ["near"]
+
+
+def test_short_sentences_in_any_order_are_found() -> None:
+    """A model that cannot stop: the sentences are few, their order is never the same."""
+    dice = random.Random(1)
+    said = ["Done.", "Okay.", "Goodbye.", "I can just output it.", "Let me write the answer now.", "Stop."]
+    text = "\n".join(dice.choice(said) for _ in range(300))
+    assert [finding.kind for finding in find_loops(PROSE[:500] + text)] == ["near"]
+
+
+@pytest.mark.parametrize(
+    "rows", ["| | | | | |\n" * 60, "|      |      |      |\n" * 60, "Name: ____________\n"[6:] * 60, "-" * 500 + "\n"]
+)
+def test_empty_rows_of_a_template_are_none(rows: str) -> None:
+    """They are padding."""
+    assert find_loops(PROSE[:500] + rows + PROSE[500:1000]) == []
+
+
+def test_end_of_the_stream_is_looked_at() -> None:
+    """A loop that only the last characters make long enough is found, though they fill no block."""
+    text = words(100, seed=3)[:511] + "\n" + "and so on, " * 22
+    assert LoopDetector().feed(text) == []
+    assert [finding.kind for finding in find_loops(text)] == ["periodic"]
+
+
+def test_loop_is_followed_until_it_ends() -> None:
+    """`loop` has its length so far; it is None when a thousand characters were in none."""
+    detector = LoopDetector()
+    detector.feed("and so on and on, " * 300)
+    assert detector.loop is not None
+    assert 4000 < detector.loop.repeated <= 5400
+    detector.feed(words(800, seed=4))
+    assert detector.loop is None
+
+
 # -- ordinary text -------------------------------------------------------------------
 
 
 @given(st.text(max_size=5000), st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None)
 def test_random_text_is_none(text: str, seed: int) -> None:
-    """Of any alphabet of two characters or more."""
+    """Of two ASCII letters or more, and whatever else; a few other letters or emojis alone are a flood."""
     dice = random.Random(seed)
-    alphabet = sorted({*text, "a", "b"})
+    alphabet = [*sorted(set(text)), *string.ascii_letters[: 2 + len(set(text))]]
     assert find_loops("".join(dice.choices(alphabet, k=5000))) == []
 
 
@@ -225,7 +353,7 @@ def size(thing: object) -> int:
         parts = [*thing.keys(), *thing.values()]
     elif isinstance(thing, tuple):
         parts = [*thing]
-    elif hasattr(thing, "__slots__") and not isinstance(thing, loops.LoopSettings):
+    elif hasattr(thing, "__slots__") and not isinstance(thing, LoopSettings):
         parts = [getattr(thing, name) for name in thing.__slots__]
     return sys.getsizeof(thing) + sum(map(size, parts))
 

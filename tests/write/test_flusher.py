@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -29,14 +29,9 @@ def disk_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
                 raise OSError(code, os.strerror(code))
             return append(self, file, blocks)
 
-        def failing_all(self: Store, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
-            return [0 for _ in files]
-
         monkeypatch.setattr(Store, "append", failing)
         if code is None:
             monkeypatch.undo()
-        else:
-            monkeypatch.setattr(Store, "append_all", failing_all)
 
     return set_fault
 

@@ -21,8 +21,7 @@ from streaming_logger import StreamingLogger
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.store import OpenFile, Store
 from streaming_logger._disk.timing import cut_out, format_line, parse
-from streaming_logger._memory.session import bytes_of
-from streaming_logger._memory.timed import TimedChunk, marks_of, timed_block
+from streaming_logger._write.session import Session
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -122,15 +121,6 @@ class ShortStore(Store):
 
     def append(self, file: OpenFile, blocks: Sequence[bytes | memoryview]) -> int:
         return self._some(file, blocks[0])
-
-    def append_all(self, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
-        taken = []
-        for file, data in zip(files, texts, strict=True):
-            try:
-                taken.append(self._some(file, data) if file else 0)
-            except OSError:
-                taken.append(0)
-        return taken
 
 
 def test_times_stay_with_their_bytes_when_writes_are_short_and_fail(manual: Make) -> None:
@@ -251,7 +241,6 @@ logger.flush()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-@pytest.mark.xfail(strict=True, reason="solved by the core's rebuild: there the time is a field of the chunk's record")
 def test_times_after_a_kill_stand_at_their_own_bytes(tmp_path: Path, manual: Make) -> None:
     """A process is killed after it has written to the log and before it has written to the timing file. What the next
     one writes has its time where it stands in the log."""
@@ -330,14 +319,15 @@ def test_directory_is_read_by_the_real_verbs(live: Callable[..., StreamingLogger
 @given(st.lists(st.tuples(st.floats(0, 10), st.text("aé€", min_size=1, max_size=5)), min_size=1), st.data())
 def test_marks_of_any_part_of_a_block(chunks: list[tuple[float, str]], data: st.DataObject) -> None:
     """However a block is written in parts, the parts' marks add up to the block's."""
-    block = timed_block([TimedChunk.of(text, at) for at, text in chunks])
-    assert bytes(block) == bytes_of([text for _, text in chunks])
-    rest, found = memoryview(block), []
-    while rest:
-        size = data.draw(st.integers(1, len(rest)))
-        found += marks_of([rest], size)
-        rest = rest[size:]
-    assert sum(size for _, size in found) == len(block)
+    session = Session(b"s", 0.0, 0, timed=True)
+    for at, text in chunks:
+        session.add_timed(text.encode(), at)
+    found, whole = [], len(b"".join(session.fresh))
+    while session:
+        offered = session.unwritten()
+        size = data.draw(st.integers(1, sum(map(len, offered))))
+        found += session.wrote(size, offered)
+    assert sum(size for _, size in found) == whole
     assert [at for at, _ in itertools.groupby(at for at, _ in found)] == [
         at for at, _ in itertools.groupby(at for at, _ in chunks)
     ]

@@ -72,6 +72,8 @@ class Stats:
     """Wrapped streams that yielded items in which no text was found."""
     loops_found: int = 0
     """Loops that the radar found in streams."""
+    runaway_characters: int = 0
+    """How many characters these loops went on for after they were found."""
     stalls: int = 0
     """Times an active session got no text for `stall_seconds`."""
     chunks_unjournaled: int = 0

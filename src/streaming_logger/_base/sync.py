@@ -7,18 +7,22 @@ All locks of the library, in the order in which they are taken:
 | running | `_runtime/worker.py` | the worker thread while it lives | that there is one worker; its deaths |
 | I/O | `_runtime/worker.py` | the thread that does I/O; the worker, as a rule | open files, flusher, owner file |
 | items | `_stream_log.py` | who reads a stream, or the worker, for microseconds, while text is held | what is held |
-| guard | `_memory/table.py` | nobody under the GIL; without one, each step | sessions, end queue, byte counts |
-| guard | `_base/stats.py` | the same | counters |
+| log | `_wal/log.py` | a caller or the worker for microseconds, when a segment is full | which segment is the last |
+| guard | `_base/stats.py` | nobody under the GIL; without one, each step | counters |
+| recovering | `_sweep/crashes.py` | who recovers dead processes' logs; never waited for | that one thread does |
 | turn | `_disk/turns.py` | who sweeps, uploads a file, rotates the ledger (flock) | nothing: saves work |
 | claiming | `_archive/uploader.py` | the uploader's threads, never over a request | the pass, its claims |
 | session file | `_disk/store.py` | writers shared, a claim exclusively (flock) | the file, against deletion |
 | owner file | `_disk/owner.py` | its process for life (flock) | the names of its parked sessions |
 | temporary file | `_disk/process_files.py` | its process until it is renamed (flock) | the file, against removal |
-| crash journal | `_disk/recovery.py` | its process for life; who recovers it (flock) | that one recovers it |
+| log's header | `_wal/storage.py` | its process for life (lockf) | that nobody recovers it |
+| dead log | `_wal/dead.py` | who recovers it (lockf on another byte) | that one process recovers it |
+| recovered file | `_wal/recovery.py` | who marks its outcome, for microseconds (flock) | that nobody goes on with it |
 
 A caller never waits for a lock that the worker holds over I/O: it waits for an event, for a
-bounded time. A file's lock is tried, never waited for. A stopped process keeps what it holds: a turn is taken
-from it after 15 s; the others guard text, so `health()` and `doctor` name the process.
+bounded time. The worker waits for no lock that a caller may hold, but for milliseconds. A file's lock is tried, never
+waited for. A stopped process keeps what it holds: a turn and a dead process's log are taken from it after 15 s; the
+others guard text, so `health()` and `doctor` name the process.
 
 gevent and eventlet replace `_thread`'s functions by their own. The worker must stay a
 real thread all the same: as a greenlet it would stop all others while the disk is slow,

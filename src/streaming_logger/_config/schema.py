@@ -50,14 +50,21 @@ class RadarConfig:
     """
 
     enabled: bool = rules.switch(True, "recognise generations that loop")
+    sensitivity: str = rules.choice(
+        "normal; low: a loop must be twice as long before it is reported; high: 0.6 times", "normal", "low", "high"
+    )
+    on_runaway_minimum: str = rules.choice("high: on_runaway is not called for loops of low severity", "low", "high")
+    except_sessions: str | None = rules.text(
+        None, "sessions that are left alone: patterns of ids, as `eval-*, batch-*`", null="none"
+    )
     periodic_characters: int = rules.number(
-        150, 100, 1500, "so much repeats exactly, and one and a half periods", whole=True
+        150, 100, 1500, "expert: minimum length of an exact repetition, beyond one and a half periods", whole=True
     )
     counting_characters: int = rules.number(
-        240, 100, 1500, "so much repeats but for a number or letter that grows, and five periods", whole=True
+        240, 100, 1500, "expert: minimum length where numbers count, beyond five periods", whole=True
     )
     near_characters: int = rules.number(
-        480, 320, 1500, "so much recurs with small changes or in another order", whole=True
+        480, 320, 1500, "expert: minimum length of text that recurs with small changes or in another order", whole=True
     )
 
     def __post_init__(self) -> None:
@@ -161,10 +168,12 @@ class Config:
         "completed: files are synced to the medium at completion (fdatasync)", "none", "completed"
     )
     crash_journal: bool | Literal["auto"] = rules.auto(
-        False,
-        "true: text not yet in its file outlives the process, in /dev/shm; auto: where that is; at the next start",
+        "auto",
+        "auto: text not yet in its file outlives the process, where memory for it is; true: and a warning where not; "
+        "at the next start",
     )
-    crash_journal_mb: float = rules.number(16, 1, 100_000, "its size in memory; takes effect at the next start")
+    crash_journal_mb: float = rules.number(16, 1, 100_000, "memory it may take; takes effect at the next start")
+    crash_journal_directory: str = rules.text("/dev/shm", "storage in memory for it; takes effect at the next start")  # noqa: S108 - names in it are random
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     adopt: bool = rules.switch(False, "true: sweep *.log files in a directory that this library did not create")
 

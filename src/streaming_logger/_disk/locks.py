@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["UNSEEN", "LockTable", "announce", "holder_of", "is_announced", "process"]
+__all__ = ["UNSEEN", "LockTable", "announce", "byte_holder", "holder_of", "is_announced", "is_stopped", "process"]
 
 #: A holder in another container, or on another host.
 UNSEEN = "a process that cannot be seen from here"
@@ -89,6 +89,21 @@ def process(pid: int) -> str:
     with contextlib.suppress(OSError, IndexError):
         state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     return f"process {pid} ({_STATES[state]})" if state in _STATES else f"process {pid}"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still, as far as can be seen."""
+    return "(stopped" in process(pid)
+
+
+def byte_holder(fd: int, at: int) -> int | None:
+    """The process that has locked one byte of a file by `lockf`, as far as it can be seen from here, else 0.
+
+    None: nobody has. Raises `OSError`.
+    """
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else max(0, pid)
 
 
 def announce(fd: int) -> None:

@@ -35,6 +35,8 @@ _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 #: open's answers when something that is no file of ours stands under the name.
 _PLANTED = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}
+#: What `os.writev` takes at once (IOV_MAX on Linux and macOS).
+_MOST_BLOCKS = 1024
 #: How often an open is started over because a sweeper took the file in between.
 _ATTEMPTS = 8
 
@@ -80,10 +82,14 @@ class _Named(NamedTuple):
 class OpenFile:
     """A session's file, open and locked. Slots: there are as many as open sessions."""
 
-    __slots__ = ("fd", "generation", "inode", "verified")
+    __slots__ = ("error", "fd", "generation", "inode", "size", "verified")
 
-    def __init__(self, fd: int, inode: int, generation: int) -> None:
+    def __init__(self, fd: int, inode: int, generation: int, size: int = 0) -> None:
         self.fd = fd
+        self.size = size
+        """Bytes in it, as far as this process wrote them."""
+        self.error: Exception | None = None
+        """Why the last append failed."""
         self.inode = inode  # all files of one generation of the directory are on one device
         self.generation = generation
         self.verified = 0
@@ -149,7 +155,7 @@ class Store:
                     announce(fd)
                     if found.st_size and self.outcome(fd) is not None:
                         os.removexattr(fd, _OUTCOME)  # a new turn has not failed yet
-                    return OpenFile(fd, found.st_ino, self.directory.generation)
+                    return OpenFile(fd, found.st_ino, self.directory.generation, found.st_size)
             except BaseException:
                 self.directory.close_file(fd)
                 raise
@@ -159,18 +165,25 @@ class Store:
     def append(self, file: OpenFile, blocks: Sequence[bytes | memoryview]) -> int:
         """Writes what the disk takes of some blocks; returns how many bytes that was."""
         if len(blocks) == 1:
-            return os.write(file.fd, blocks[0])
-        return os.writev(file.fd, blocks) if hasattr(os, "writev") else os.write(file.fd, b"".join(blocks))
+            size = os.write(file.fd, blocks[0])
+        elif hasattr(os, "writev"):
+            size = os.writev(file.fd, blocks[:_MOST_BLOCKS])
+        else:
+            size = os.write(file.fd, b"".join(blocks))
+        file.size += size
+        return size
 
-    def append_all(self, files: Iterable[OpenFile | None], texts: Iterable[bytes]) -> list[int]:
-        """Appends to many files; 0 for one that is not open or that failed."""
+    def append_all(self, offers: Iterable[tuple[OpenFile | None, Sequence[bytes | memoryview]]]) -> list[int]:
+        """The same for many; 0 for one that failed, and `file.error` says why."""
         taken = []
-        write = os.write
-        for file, data in zip(files, texts, strict=True):
-            try:
-                taken.append(0 if file is None else write(file.fd, data))
-            except Exception:  # noqa: BLE001 - `append` says why
-                taken.append(0)
+        for file, blocks in offers:
+            size = 0
+            if file is not None:
+                try:
+                    size = self.append(file, blocks)
+                except Exception as error:  # noqa: BLE001 - the others are written
+                    file.error = error
+            taken.append(size)
         return taken
 
     def still_there(self, name: str, file: OpenFile) -> bool:
@@ -196,7 +209,8 @@ class Store:
 
     def size(self, file: OpenFile) -> int:
         """Bytes in the file, whoever wrote them."""
-        return os.lseek(file.fd, 0, os.SEEK_END)  # half the time of fstat
+        file.size = os.lseek(file.fd, 0, os.SEEK_END)  # half the time of fstat
+        return file.size
 
     def cut(self, name: str, file: OpenFile, limit: int) -> Cut | None:
         """Cuts the middle out of an open file that is longer than `limit` bytes; see `cut`.

@@ -23,6 +23,7 @@ __all__ = [
     "log_name_of",
     "merged",
     "parse",
+    "recorded_size",
     "timing_name_of",
 ]
 
@@ -106,13 +107,18 @@ def merged(lines: bytes) -> bytes:
     return format_line(sum(timing.delays), sum(timing.sizes)) + rest if timing.sizes else lines
 
 
+def recorded_size(lines: bytes) -> int:
+    """Bytes of the log of which the lines tell."""
+    return sum(parse(lines.splitlines(keepends=True)).sizes)
+
+
 def completed(lines: bytes, size: int) -> bytes:
     r"""The lines of a log that is so long, with one for what they lack: text of which no time is known.
 
     >>> completed(b"0.250000 12\n0.03", 20)
     b'0.250000 12\n0.03\n0.000000 8\n'
     """
-    missing = size - sum(parse(lines.splitlines(keepends=True)).sizes)
+    missing = size - recorded_size(lines)
     return lines if missing <= 0 else lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + format_line(0.0, missing)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streaming_logger._base.clock import Clock
 from streaming_logger._events.messages import REPEATS
@@ -61,11 +61,20 @@ class EventLog:
     def _log(self, event: Event) -> None:
         level, text, args, fault = event.log_text()
         if fault:
-            self.report(fault, text, *args, subject=None, **event.fields())
+            self.report(fault, text, *args, subject=None, level=logging.ERROR, **event.fields())
         elif self.records.wants(level):
             self.records.log(level, text, args, event.fields())
 
-    def report(self, kind: str, text: str, /, *args: object, subject: str | None = None, **extra: object) -> None:
+    def report(
+        self,
+        kind: str,
+        text: str,
+        /,
+        *args: object,
+        subject: str | None = None,
+        level: int = logging.ERROR,
+        **extra: object,
+    ) -> None:
         """A background error: the first of its `kind` at once, its repeats once a minute.
 
         With a `subject` it is current until `clear` or `release` is called with the same; without, for a minute.
@@ -81,7 +90,7 @@ class EventLog:
         self._faults[kind] = _Fault(shown, now, now, 0, subjects)
         if before is not None and before.repeats:
             text, args = text + REPEATS, (*args, before.repeats)
-        self.records.log(logging.ERROR, text, args, extra)
+        self.records.log(level, text, args, extra)
 
     def faults(self) -> dict[str, str]:
         """The background errors that are current, by kind. Of several subjects one speaks for all."""
@@ -126,7 +135,7 @@ class Rounds:
         self._before: set[tuple[str, str]] = set()
         self._met: set[tuple[str, str]] = set()
 
-    def report(self, kind: str, text: str, /, *args: object, subject: str, **extra: object) -> None:
+    def report(self, kind: str, text: str, /, *args: object, subject: str, **extra: Any) -> None:
         """As `EventLog.report`; the subject is cleared by a whole round that does not report it."""
         self._met.add((kind, subject))
         self._events.report(kind, text, *args, subject=subject, **extra)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streaming_logger._disk.directory import Directory
 from streaming_logger._events.ledger import LedgerReader, file_of
-from streaming_logger._events.model import Event, LoopFound, SessionDeleted, SessionEnded
+from streaming_logger._events.model import Event, LoopEnded, LoopFound, SessionDeleted, SessionEnded
 
 __all__ = ["End", "LedgerIndex"]
 
@@ -36,6 +36,7 @@ class LedgerIndex:
         # By file: the kind of the last loop in the turn that goes on, and in any turn.
         self._loops: dict[str, str] = {}
         self._looped: dict[str, str] = {}
+        self._ran_on: dict[str, int] = {}
         self._recovered: dict[str, int] = {}
         self._ledger = LedgerReader(directory)
         first = self.refresh()
@@ -67,6 +68,10 @@ class LedgerIndex:
         """The kind of loop that a server's radar found in a file; while it is written, in this turn."""
         return (self._looped if ended else self._loops).get(name, "")
 
+    def ran_on(self, name: str) -> int:
+        """The characters that loops in a file went on for after they were found, of those that are over."""
+        return self._ran_on.get(name, 0)
+
     def recovered(self, name: str) -> int:
         """Bytes of a file that a crash would have taken, but for the crash journal."""
         return self._recovered.get(name, 0)
@@ -86,7 +91,10 @@ class LedgerIndex:
             self._looped[name] = event.kind
             if not event.ended:
                 self._loops[name] = event.kind
+        elif isinstance(event, LoopEnded):
+            self._ran_on[name] = self._ran_on.get(name, 0) + event.after
         elif isinstance(event, SessionDeleted) and end is not None and end.at <= event.at:
             del self._ends[name]
             self._looped.pop(name, None)
+            self._ran_on.pop(name, None)
             self._recovered.pop(name, None)

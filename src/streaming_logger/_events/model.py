@@ -22,9 +22,11 @@ __all__ = [
     "DiskEmergency",
     "Event",
     "LogText",
+    "LoopEnded",
     "LoopFound",
     "NoTextFound",
     "OtherEvent",
+    "RecoveryPassedOver",
     "ReloadRefused",
     "SessionArchived",
     "SessionDeleted",
@@ -141,8 +143,29 @@ class LoopFound(Event):
     repeated: int
     period: int | None
     sample: str
+    severity: str = "high"
+    """low if ordinary answers may look like this."""
     ended: bool = False
     """Whether its turn was over by then."""
+
+
+@named("loop_ended")
+@dataclass(frozen=True, kw_only=True)
+class LoopEnded(Event):
+    """A loop that the radar found is over, or its stream is."""
+
+    level = logging.INFO
+    message = ("%s looped for %d characters, %d of them after it was found", "session", "repeated", "after")
+    session: str
+    kind: str
+    offset: int
+    repeated: int
+    """Its whole length."""
+    period: int | None
+    after: int
+    """How many of its characters came after it was found."""
+    reason: str
+    severity: str = "high"
 
 
 @named("stalled")
@@ -192,6 +215,15 @@ class DiskEmergency(Event):
     level = logging.WARNING
     message = ("low disk space: deleting the oldest completed files, %d bytes", "bytes")
     bytes: int
+    reason: str
+
+
+@named("passed_over")
+@dataclass(frozen=True, kw_only=True)
+class RecoveryPassedOver(Event):
+    """A process that recovers a crash journal stands still; its work is done by this one."""
+
+    holder: str
     reason: str
 
 

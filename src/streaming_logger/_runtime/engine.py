@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from streaming_logger._archive.archiver import Archiver
 from streaming_logger._base.errors import DirectoryError
@@ -16,20 +17,25 @@ from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
 from streaming_logger._config.watch import differences, write_copy
 from streaming_logger._context import Context
-from streaming_logger._disk.journal_file import is_available
 from streaming_logger._disk.owner import Owners
 from streaming_logger._events.model import NoTextFound
-from streaming_logger._memory.journaled import JournaledTable
-from streaming_logger._memory.session import Completion
-from streaming_logger._memory.table import SessionTable
 from streaming_logger._runtime import process
+from streaming_logger._runtime.intake import Intake
+from streaming_logger._runtime.older_text import OlderText
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
+from streaming_logger._wal.log import Log, Storage
+from streaming_logger._wal.private import PrivateStorage
+from streaming_logger._wal.record import key_of
+from streaming_logger._wal.storage import SharedStorage, StorageError
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
+from streaming_logger._write.cap import Cap
 from streaming_logger._write.flusher import Flusher
+from streaming_logger._write.sessions import Peek
+from streaming_logger._write.timing import TimingFiles
 
 __all__ = ["Engine"]
 
@@ -37,6 +43,8 @@ __all__ = ["Engine"]
 _SOON_SECONDS = 2.0
 #: How often a flush that met a busy file is retried before its caller goes on: for about 1 s.
 _BUSY_TRIES = 6
+#: How often the log is written out, when it is closed, before what others still add is left to them.
+_CLOSE_TRIES = 8
 #: How often a coroutine that waits for the worker checks that it still lives, and how long that check may take.
 _CHECK_SECONDS = 0.25
 _NO_WORKER_SECONDS = 0.001
@@ -56,6 +64,7 @@ class Engine:
         self.closed = False
         self._close_done = False
         self._given_up = 0
+        self._is_asked = False
         self.settings = context.settings
         self.counters = context.counters
         self.events = context.events
@@ -63,15 +72,22 @@ class Engine:
         self.radar = Radar(context)
         for observer in (self.radar, Stalls(context)):
             context.events.observers.add(observer)
-        journaled = is_available() and self.settings.config.crash_journal
-        self.table = (JournaledTable if journaled else SessionTable)(context, self._on_high_water)
+        config = self.settings.config
+        self.log = Log(self._make_storage, 3 if config.record_timing else 2, self._has_room, self._on_filling)
         self.flusher = Flusher(
             context,
-            self.table,
+            self.log,
             at_completion=self._at_completion,
             on_disk_full=self._on_disk_full,
         )
+        self.sessions = self.flusher.sessions
+        self.intake = Intake(self.log, self.sessions, self.counters, context.clock.monotonic)
+        timing = TimingFiles(context) if config.record_timing else None
+        if timing is not None:
+            self.flusher.writer.extend(timing)
+        self.flusher.writer.extend(Cap(context, self.flusher.files, timing.was_cut if timing is not None else None))
         self.sweeper = Sweeper(context)
+        self.flusher.writer.extend(OlderText(self.sweeper.crashes))
         flush = Task("flush", self._flush, lambda: self.flusher.interval)
         flush.started = context.clock.monotonic()
         self._sweep = Task("sweep", self.sweeper.scheduled, lambda: self.sweeper.interval)
@@ -80,8 +96,15 @@ class Engine:
         streams = Task("streams", self.streams.tend, lambda: self.streams.interval)
         self.archiver = Archiver(context, autostart=autostart)
         archive = Task("archive", self.archiver.tend, lambda: self.flusher.interval)
-        tasks = [flush, streams, self._sweep, radar, archive]
-        self.worker = Worker(tasks, context, autostart=autostart, on_start=self.archiver.start)
+        apply = Task("apply", self.flusher.apply, lambda: self.flusher.apply_interval)
+        tasks = [flush, apply, streams, self._sweep, radar, archive]
+        self.worker = Worker(
+            tasks,
+            context,
+            autostart=autostart,
+            on_start=self.archiver.start,
+            on_death=self.sessions.known.clear,  # the next chunk of each session starts another one
+        )
         self.events.records.is_deferred = lambda: self.worker.is_current
 
     def open(self) -> None:
@@ -100,9 +123,8 @@ class Engine:
         else:
             self._warn()
             write_copy(config, self.directory)
-            self.sweeper.crashes.recover_all()
-            if isinstance(self.table, JournaledTable):
-                self.table.journal.start()
+            if self.sweeper.crashes.is_due:
+                self.worker.submit(self.sweeper.crashes.recover_all)  # before anything else is written
 
     def begin_session(self, session_id: str, waited: float = 0.0) -> bool:
         """A session without text yet: how it ends is known, even if its first chunk never comes.
@@ -113,7 +135,7 @@ class Engine:
             return False
         self.worker.ensure()
         process.close_with_multiprocessing()
-        self.table.begin("".join((session_id,)), waited)  # an exact str, as in `write`
+        self.intake.begin("".join((session_id,)), waited)  # an exact str, as in `write`
         return True
 
     def begin_stream(self, stream: Stream) -> None:
@@ -129,11 +151,9 @@ class Engine:
 
     def end(self, session_id: str, outcome: Ending, done: OneShotEvent | None, error: str = "") -> bool:
         """Ends a session and has `done` set when its file is closed; False: there is nothing to wait for."""
-        if not self.table.end(session_id, outcome, "completed", done=done, error=error):
-            if done is None or not self.flusher.is_unfinished(session_id):
-                return False
-            # Another caller has ended it: wait for a place in the queue behind that end.
-            self.table.end_queue.append(Completion(session_id, None, "", "", done))
+        if not self.log.is_open:
+            return False
+        self.sessions.end(key_of(session_id), outcome, "completed", done=done, error=error)
         self._complete(soon=done is not None)
         return True
 
@@ -153,7 +173,7 @@ class Engine:
 
     def _keep_alive(self, session_id: str) -> None:
         """A session's stream yields items, if no text: it is neither idle nor stalled."""
-        session = self.table.live.get(session_id)
+        session = self.sessions.live.get(key_of(session_id))
         if session is not None:
             session.last_write = self.context.clock.monotonic()
             if session.written:
@@ -190,17 +210,20 @@ class Engine:
 
         self.streams.release()
 
+        keep = self._given_up > 0  # the disk did not respond: the log is left to whoever recovers it
+
         def job() -> None:
             self._give_up(0)  # it responds after all: what it loses now is counted one by one
-            self.flusher.release()
+            for _ in range(_CLOSE_TRIES):  # who writes meanwhile, or is interrupted by this, releases it again
+                self.flusher.release()
+                if self.log.close(self.sessions.applied, keep=keep):
+                    break
             self.context.owner.close()
-            if isinstance(self.table, JournaledTable):
-                self.table.journal.close()
             self.directory.close()
 
         answered = self._run_on_worker(job)
         if not answered and not self.worker.is_current:
-            seconds, characters = self.context.timeouts.wait, self.table.characters_buffered(self.flusher.unfinished())
+            seconds, characters = self.context.timeouts.wait, self._peek().characters
             self._give_up(characters)
             self.events.log(
                 logging.ERROR, "the disk did not respond within %g s: %d characters given up", seconds, characters
@@ -220,6 +243,7 @@ class Engine:
         if self._close_done or self.pid != os.getpid():
             return
         self.closed = True  # from here on writers do not buffer
+        self.intake.close()
         answered = self.release()
         if self.worker.stop(self.context.timeouts.wait if answered else 0.0):
             self.archiver.close()
@@ -251,8 +275,7 @@ class Engine:
         closed, self.closed = self.closed, True
         self.directory.forget_in_child()
         self.archiver.forget_in_child()
-        if isinstance(self.table, JournaledTable):
-            self.table.journal.forget_in_child()
+        self.log.forget_in_child()
         self.worker.cancel()  # after it: a sweep that is ended must not unlock what the parent holds
         engine = Engine(self.context.renewed(), autostart=self.worker.autostart)
         engine.closed = closed
@@ -261,12 +284,20 @@ class Engine:
 
     # -- numbers ---------------------------------------------------------------------
 
+    def _peek(self) -> Peek:
+        return self.sessions.peek(self.flusher.unfinished)
+
+    def session_ids(self) -> dict[str, list[str]]:
+        """The unwritten text of each active session."""
+        return self._peek().text
+
     def stats(self) -> Stats:
-        unfinished = self.flusher.unfinished()
+        found = self.sessions.peek(self.flusher.unfinished, with_text=False)
         return self.counters.snapshot(
-            sessions_active=len(self.table.live),
-            chunks_written=self.table.chunks_written(unfinished),
-            bytes_buffered=self.table.bytes_buffered(unfinished) + self.streams.held,
+            sessions_active=len(found.text),
+            chunks_written=found.chunks,
+            bytes_buffered=found.size + self.streams.held,
+            chunks_unjournaled=self.log.unprotected,
             files_open=len(self.flusher.files),
             files_parked=len(self.context.owner),
             worker_alive=self.worker.alive,
@@ -277,7 +308,7 @@ class Engine:
         faults = self.events.faults()
         if self.settings.refusal:
             faults["configuration"] = f"configuration rejected: {self.settings.refusal}"
-        if self.counters.dropped_characters.get(FULL, 0) > self.table.drops_reported:  # a hung disk delays reports
+        if self.counters.dropped_characters.get(FULL, 0) > self.sessions.drops_reported:  # a hung disk delays reports
             faults["dropped"] = "text is being dropped: the buffers are full"
         if self._flush_hangs():
             faults["flush"] = "the worker hangs: no flush has ended for several intervals"
@@ -313,10 +344,6 @@ class Engine:
     def _warn(self) -> None:
         """Logs what an operator should know about the directory."""
         path = self.directory.path
-        if self.settings.config.crash_journal is True and not isinstance(self.table, JournaledTable):
-            self.events.log(
-                logging.ERROR, "a crash may lose the last flush interval: %s", "this system has no storage in memory"
-            )
         if self.directory.managed and (text := self._other_settings()):
             self.events.log(
                 logging.WARNING,
@@ -358,17 +385,54 @@ class Engine:
         """What the worker does once a flush interval."""
         if self.settings.refresh(self.events, self.counters):
             write_copy(self.settings.config, self.directory)
+        if not self.settings.config.enabled:
+            self.intake.known.clear()  # each chunk is looked at: it may be enabled again
         yield from self.streams.tend()  # before it: what it lets go is written at once
         yield from self.flusher.flush()
+
+    def _make_storage(self) -> Storage:
+        """Where the log is. Reported, once, where a crash may lose what it holds."""
+        config = self.settings.config
+        if not config.crash_journal or self.closed:
+            return PrivateStorage()
+        try:
+            limit = int(config.crash_journal_mb * 1_000_000)
+            storage = SharedStorage(Path(config.crash_journal_directory), self.directory, limit)
+        except StorageError as error:
+            if self.log.is_open:
+                return PrivateStorage()  # once more: the flusher has said that it is gone
+            if config.crash_journal == "auto":
+                self.events.log(logging.INFO, "a crash may lose the last flush interval: %s", error)
+            else:
+                self.events.report(
+                    "crash journal",
+                    "a crash may lose the last flush interval: %s",
+                    error,
+                    subject="journal",
+                    level=logging.WARNING,
+                )
+            return PrivateStorage()
+        return storage
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes more fit into memory: what is not applied yet counts, too."""
+        return self.log.end - self.sessions.applied + self.sessions.used + size <= self.settings.buffer_bytes
+
+    def _on_filling(self) -> None:
+        """The log fills faster than it is applied: look now."""
+        if not self._is_asked:
+            self._is_asked = True
+            self.worker.submit(self._apply_now)
+
+    def _apply_now(self) -> None:
+        self._is_asked = False  # first: what comes from here on asks again
+        for _ in self.flusher.apply():
+            pass
 
     def _at_completion(self, *, failed: bool, released: bool, silent: float) -> Disposal:
         """What happens to a session's file at its end."""
         rules = Rules.of(self.settings.config)
         return rules.at_completion(failed=failed, released=released, silent=silent, inline=self.worker.inline)
-
-    def _on_high_water(self) -> None:
-        """Memory fills faster than the flush interval drains it: flush now."""
-        self.worker.submit(self.flusher.flush_all)
 
     def _on_disk_full(self) -> None:
         """Emergency cleanup need not wait for its interval; but not at every flush."""

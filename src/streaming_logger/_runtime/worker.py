@@ -89,14 +89,16 @@ class Worker:
         *,
         autostart: bool = True,
         on_start: Callable[[], None] = lambda: None,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         """`tasks[0]`, the flush, is what callers do themselves where no thread can run.
 
         Without `autostart` there is no thread: jobs wait for `run_pending()`. The thread begins with `on_start`,
-        and who started it goes on after that.
+        and who started it goes on after that. `on_death`: it died, and `ensure` starts another one.
         """
         self._tasks = tasks
         self._on_start = on_start
+        self._on_death = on_death
         self._clock = context.clock
         self._events = context.events
         self._counters = context.counters
@@ -136,8 +138,12 @@ class Worker:
         return is_owned(self._io)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Has a job done soon, after all that were submitted before. Lock-free: finalizers call it."""
-        self._jobs.append(job)
+        """Has a job done soon, after all that were submitted before. Lock-free: finalizers call it.
+
+        One that waits already is done once: beside a hung worker the jobs do not pile up.
+        """
+        if job not in self._jobs.copy():
+            self._jobs.append(job)
         self.ensure()
         if self._running.locked():
             self._wake.set()
@@ -302,3 +308,5 @@ class Worker:
         finally:
             self._running.release()
             stopped.set()
+            if self._died:
+                self._on_death()

@@ -7,12 +7,12 @@ import time
 from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.statx import Found
 from streaming_logger._view.text import Text
-from streaming_logger._watch.loops import find_loops
+from streaming_logger._watch.loops import LoopDetector
 
 __all__ = ["Loops"]
 
-#: So much of a file's end is examined, which takes about a millisecond.
-_TAIL = 4096
+#: So much of a file's end is examined: two copies of a long block, in about a millisecond.
+_TAIL = 1 << 14
 #: One scan examines files for so long; the rest follows in the next ones.
 _SCAN_SECONDS = 0.3
 
@@ -44,5 +44,7 @@ class Loops:
                 end = text.last(_TAIL).decode("utf-8", "replace")
         except OSError:
             return ""
-        findings = find_loops(end)
-        return findings[-1].kind if findings else ""
+        detector = LoopDetector()
+        detector.feed(end)
+        loop = detector.loop or next(iter(detector.end()), None)
+        return loop.kind if loop else ""

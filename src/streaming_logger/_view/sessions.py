@@ -80,7 +80,10 @@ class Session(NamedTuple):
     recovered: int
     """Bytes of it that came from crash journals."""
     loop: str
-    """The kind of loop that was found in it, while it is active in this turn: periodic, counting, near; or empty."""
+    """The kind of loop that was found in it, while it is active in this turn: periodic, counting, varying, near; or
+    empty."""
+    ran_on: int
+    """The characters that loops went on for after they were found, of those that are over."""
     silence: float | None
     """Of an active session: the seconds since its last write, if they are more than a flush interval."""
     stalled: bool
@@ -220,6 +223,7 @@ class View:
             mtime=found.mtime,
             recovered=self._ends.recovered(name),
             loop=self._ends.loop(name, ended=not in_use) or (self._loops.of(name, found) if in_use else ""),
+            ran_on=self._ends.ran_on(name),
             silence=idle if in_use and idle > self._target.silence_seconds else None,
             stalled=in_use and idle > self._stall_seconds,
         )

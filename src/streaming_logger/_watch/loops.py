@@ -1,108 +1,44 @@
 """Finds runaway generations, from their text alone: a model that says the same over and over.
 
-Three kinds. `periodic`: the text repeats exactly. `counting`: it repeats but for a counter that grows, or a
-numbered list repeats its items. `near`: the same words over and over, in varying order or with small changes.
+Four kinds. `periodic`: the text repeats exactly. `counting`: it repeats but for numbers that count, or a numbered
+list repeats its items. `varying`: it repeats but for numbers, times and ids. `near`: the same words over and over,
+in varying order or with small changes.
 
-Every 64 characters of a stream the last 2,048 are examined. So a finding depends on the text and not on how it
-was cut, and cost and memory are bounded.
+A stream is examined in blocks of some 256 characters, whatever the pieces are in which it comes. Each block goes
+through three stages, so that ordinary text costs little:
 
-The thresholds are the lowest that leave about one false alarm in a million characters of ordinary text. They are
-chosen on 71 recordings of a small model and on 86 million characters in documents of up to 16,384 (sources in 20
-languages, manuals, changelogs, translations, HTML, CSS, JSON, CSV, SQL, logs, hex dumps, base64). Of 33 loops in the
-recordings 29 are found, 25 before 40 % of what follows their onset; of 15 in recordings made afterwards all, and 14.
-In all 1.8 alarms in a million are left, most for generated text that does repeat: register tables, search indexes,
-SQL upgrade scripts, padding, stack traces.
+1. `History` takes numbers and ids out of it. What counts or varies becomes a plain repetition.
+2. Two gates: does the end of the text occur earlier in the last 5,000 characters? Do pieces of it recur? Most prose
+   ends here.
+3. Judgement: is the repetition long enough for what it repeats? Language needs less than rows of data, and those
+   need less than padding (`exact.py`); does a text of recurring pieces say anything new (`near.py`)?
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-from streaming_logger._watch.counters import COUNTER, CounterFolder
-from streaming_logger._watch.repetition import (
-    has_letter,
-    is_padding,
-    items,
-    new_words,
-    novelty,
-    periods,
-    recurring,
-    recurring_since,
-)
+from streaming_logger._watch.exact import ExactRepetition
+from streaming_logger._watch.findings import Finding, Loop, LoopSettings, Severity
+from streaming_logger._watch.history import History
+from streaming_logger._watch.near import find_flood, find_near_loop, goes_on, may_be_near_loop
 
 __all__ = ["Finding", "LoopDetector", "LoopSettings", "find_loops"]
 
-_STEP = 64
-_WINDOW = 2048
-_MAX_PERIOD = 640
+_BLOCK = 256
+#: A block ends after a blank, if one is among its last characters: so no number or id is cut in two.
+_LONGEST_WORD = 40
 _SAMPLE = 80
-#: The costlier judgements are made every so many characters.
-_LONG_STEP = 128
-#: A shorter one without letters is a column or a list of numbers; `7. ` on a line is more.
-_MIN_ROW = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopSettings:
-    """When a repetition counts as a loop. Lengths are characters, with a counter as one."""
-
-    periodic: int = 150
-    """So many characters repeat exactly, and one and a half periods."""
-    counting: int = 240
-    """So many characters repeat but for a counter, and five periods. Ordinary numbered lists are shorter."""
-    weak: float = 4.0
-    """Padding and bare numbers must be so many times as long."""
-    items: int = 360
-    """Over so many characters the items of a numbered list recur."""
-    min_items: int = 12
-    """So many of them, at least,"""
-    item_letters: int = 140
-    """with so many letters."""
-    item_recurrences: int = 3
-    """How often an item occurs in the window, to recur."""
-    max_missed_items: float = 0.25
-    """The share of items that need not."""
-    near: int = 480
-    """All over so many characters the text recurs."""
-    near_counting: int = 1280
-    """The same, if counters are in it."""
-    recurrences: int = 5
-    """How often a piece occurs in the window, to recur."""
-    max_missed: float = 0.17
-    """The share of pieces that need not."""
-    max_novelty: float = 0.05
-    """The most bytes a byte of a near loop may add to what was there before, compressed."""
-    max_new_words: float = 0.03
-    """The largest share of words in a near loop that are new."""
-    quiet: int = 1024
-    """A loop is over, and the next one is reported, when so many characters were in none."""
-
-
-class Finding(NamedTuple):
-    """A loop, as far as it had gone when it was found."""
-
-    kind: Literal["periodic", "counting", "near"]
-    offset: int
-    """Where it begins, in characters from the start of the stream. Exact for `periodic`, roughly for `near`."""
-    repeated: int
-    """Its length so far, in characters."""
-    period: int | None
-    """Its period in characters; `None` if it has none."""
-    sample: str
-    """The latest of its text: one period, up to 80 characters."""
-
-
-class _Loop(NamedTuple):
-    """The end of a window, with counters folded."""
-
-    kind: Literal["periodic", "counting", "near"]
-    length: int
-    period: int | None = None
+#: A loop that was found is looked at in every fourth block.
+_LOOK = 4
+#: Near loops are looked for in every second block, and not in the block after one that had none.
+_PAUSE = 1
+#: Rows with numbers often look like loops, which takes long to refute.
+_PAUSE_FOR_DATA = 3
+#: Minimum length of the rest that is examined at a stream's end.
+_MIN_REST = 16
 
 
 class LoopDetector:
-    """Finds loops in one stream, fed piece by piece.
+    """Finds loops in one stream, fed piece by piece. Takes at most 8 kB.
 
     >>> detector = LoopDetector()
     >>> for _ in range(20):
@@ -111,89 +47,127 @@ class LoopDetector:
     periodic 0 24 'the mat. The cat sat on '
     """
 
-    __slots__ = ("_folder", "_found_at", "_pending", "_position", "_settings", "_window")
+    __slots__ = (
+        "_block",
+        "_blocks",
+        "_ended",
+        "_exact",
+        "_history",
+        "_last",
+        "_loop",
+        "_pause",
+        "_pending",
+        "_position",
+        "_settings",
+    )
 
     def __init__(self, settings: LoopSettings | None = None) -> None:
         self._settings = settings or LoopSettings()
-        self._folder = CounterFolder()
+        self._history = History()
+        self._exact = ExactRepetition(self._settings)
         self._pending = ""
-        self._window = ""
         self._position = 0
-        self._found_at: int | None = None
+        self._blocks = 0
+        self._block = _BLOCK
+        self._pause = 0
+        self._loop: Finding | None = None
+        self._ended: list[Finding] = []
+        self._last = 0
+        """Where the loop was seen last."""
+
+    @property
+    def position(self) -> int:
+        """How many characters were fed."""
+        return self._position + len(self._pending)
+
+    @property
+    def loop(self) -> Finding | None:
+        """The loop that the stream is in, with its length so far."""
+        loop = self._loop
+        return loop and loop._replace(repeated=self._last - loop.offset)
+
+    def take_ended(self) -> list[Finding]:
+        """The loops that have ended since the last call, with their whole length."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def feed(self, text: str) -> list[Finding]:
         """Takes the next piece of the stream. Returns the loops found in it, each once: mostly none."""
         text = self._pending + text
-        steps = len(text) // _STEP
-        found = [finding for i in range(steps) if (finding := self._step(text[i * _STEP : (i + 1) * _STEP]))]
-        self._pending = text[steps * _STEP :]
+        start, size = 0, len(text)
+        found: list[Finding] = []
+        while size - start >= self._block:
+            limit = start + self._block
+            stop = text.rfind(" ", limit - _LONGEST_WORD, limit) + 1 or limit
+            if finding := self._examine(text[start:stop]):
+                found.append(finding)
+            start = stop
+        self._pending = text[start:] if start else text
         return found
 
-    def _step(self, text: str) -> Finding | None:
-        folder = self._folder
-        window = self._window + folder.fold(text)
-        surplus = len(window) - _WINDOW
-        if surplus > 0:
-            folder.forget(window.count(COUNTER, 0, surplus))
-            window = window[surplus:]
-        self._window = window
-        self._position += len(text)
-        loop = self._exact(window)
-        if loop is None and self._position % _LONG_STEP == 0:
-            loop = self._items(window) or self._near(window)
+    def end(self) -> list[Finding]:
+        """The stream has ended: examines what is left of it. A loop that it is in has ended, too."""
+        rest, self._pending = self._pending, ""
+        finding = None
+        if self._loop is not None and rest:
+            self._position += len(rest)
+            self._look(rest)
+        elif len(rest) >= _MIN_REST:
+            finding = self._examine(rest)
+        self._close()
+        return [finding] if finding else []
+
+    def _examine(self, block: str) -> Finding | None:
+        self._position += len(block)
+        self._blocks += 1
+        if self._loop is not None:
+            if self._blocks % _LOOK == 0:
+                self._look(block)
+            return None
+        self._history.add(block)
+        loop = self._exact.judge(self._history) or self._judged_near(block)
+        self._block = _BLOCK // 2 if self._exact.is_open else _BLOCK
         if loop is None:
             return None
-        last, self._found_at = self._found_at, self._position
-        if last is not None and self._position - last < self._settings.quiet:
-            return None
-        repeated = folder.unfolded(window[-loop.length :])
-        period = folder.unfolded(window[-loop.period :]) if loop.period else None
-        seen = text[: len(text) - folder.kept_back]
-        sample = seen[-min(period or _SAMPLE, _SAMPLE) :]
-        return Finding(loop.kind, self._position - folder.kept_back - repeated, repeated, period, sample)
+        offset = max(0, self._position - loop.length)
+        sample = block[-min(loop.period or _SAMPLE, _SAMPLE) :]
+        severity: Severity = "low" if loop.is_weak else "high"
+        self._loop = Finding(loop.kind, offset, self._position - offset, loop.period, sample, severity)
+        self._last = self._position
+        return self._loop
 
-    def _exact(self, window: str) -> _Loop | None:
-        settings = self._settings
-        for period, repeated in periods(window, _MAX_PERIOD):
-            unit = window[-period:]
-            counters = unit.count(COUNTER)
-            if not counters or self._folder.repeats_values(counters):
-                weight = settings.weak if is_padding(unit) else 1.0
-                if repeated >= settings.periodic * weight + 1.5 * period:
-                    return _Loop("periodic", repeated + period, period)
-            else:
-                weight = 1.0 if period >= _MIN_ROW or has_letter(unit) else settings.weak
-                if repeated >= settings.counting * weight + 5 * period:
-                    return _Loop("counting", repeated + period, period)
-        return None
+    def _judged_near(self, block: str) -> Loop | None:
+        history = self._history
+        if self._blocks % _LOOK == 0 and (loop := find_flood(history, block)):
+            return loop
+        if self._pause:
+            self._pause -= 1
+            return None
+        if self._exact.is_followed or self._blocks % 2 or not may_be_near_loop(history.text, history.new):
+            return None
+        self._pause = _PAUSE if history.lacks_fields(_BLOCK) else _PAUSE_FOR_DATA
+        return find_near_loop(history, self._settings)
 
-    def _items(self, window: str) -> _Loop | None:
-        settings = self._settings
-        length = settings.items
-        if len(window) < length or window.count(COUNTER, -length) < settings.min_items:
-            return None
-        share, letters, start = items(window, COUNTER, length, settings.item_recurrences)
-        if share < 1 - settings.max_missed_items or letters < settings.item_letters:
-            return None
-        return _Loop("counting", len(window) - start)
+    def _look(self, block: str) -> None:
+        """Whether the loop goes on."""
+        self._history.add(block)
+        if goes_on(self._history):
+            self._last = self._position
+        elif self._position - self._last >= self._settings.quiet:
+            self._close()
 
-    def _near(self, window: str) -> _Loop | None:
-        settings = self._settings
-        length, times = settings.near, settings.recurrences
-        if len(window) < length or not recurring(window, length, times, settings.max_missed):
-            return None
-        length = len(window) - recurring_since(window, length, times // 2 + 1)
-        if COUNTER in window[-settings.near :] and length < settings.near_counting:
-            return None
-        if novelty(window, settings.near) > settings.max_novelty:
-            return None
-        return _Loop("near", length) if new_words(window, settings.near) <= settings.max_new_words else None
+    def _close(self) -> None:
+        if self.loop is not None:
+            self._ended.append(self.loop)
+        self._loop = None
+        self._exact = ExactRepetition(self._settings)
 
 
 def find_loops(text: str, settings: LoopSettings | None = None) -> list[Finding]:
     """All loops of a text, as a `LoopDetector` finds them, however it is fed.
 
-    >>> [finding.kind for finding in find_loops("".join(f"Step {n}: try again. " for n in range(1, 60)))]
+    >>> [finding.kind for finding in find_loops("".join(f"Step {n}: try it again. " for n in range(1, 60)))]
     ['counting']
     """
-    return LoopDetector(settings).feed(text)
+    detector = LoopDetector(settings)
+    return detector.feed(text) + detector.end()

@@ -6,14 +6,15 @@ import codecs
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any
+from fnmatch import fnmatchcase
 
 from streaming_logger._config.schema import RadarConfig
 from streaming_logger._context import Context
-from streaming_logger._events.model import Event, LoopFound, SessionEnded
+from streaming_logger._events.model import Event, SessionEnded
 from streaming_logger._events.observers import Observer
-from streaming_logger._watch.loops import Finding, LoopDetector, LoopSettings
+from streaming_logger._watch.findings import LoopSettings
+from streaming_logger._watch.loops import LoopDetector
+from streaming_logger._watch.runaways import Follower, Runaway, Runaways
 
 __all__ = ["Radar", "Runaway"]
 
@@ -30,45 +31,26 @@ _SLICE_SECONDS = 0.0005
 _PAUSE_SECONDS = 0.002
 #: ... and for no more than this share of the time. What is left waits for the next flush.
 _SHARE = 0.2
-#: Calls of `on_runaway` that may run at once.
-_MAX_CALLS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runaway:
-    """A generation that loops: what `on_runaway` is called with. Offsets and lengths are in characters.
-
-    >>> Runaway(session_id="s", kind="periodic", offset=1400, repeated=456, period=152, sample="...").kind
-    'periodic'
-    """
-
-    session_id: str
-    kind: str
-    """periodic (the same text again and again), counting (only a number or letter grows), near (small changes)."""
-    offset: int
-    """Where the loop began, from the beginning of the stream."""
-    repeated: int
-    """How much of the stream is in the loop so far."""
-    period: int | None
-    """Length of what is repeated; None for a near loop."""
-    sample: str
-    """The latest of the looping text, up to 80 characters."""
+#: What `sensitivity` makes of the lengths.
+_FACTORS = {"low": 2.0, "normal": 1.0, "high": 0.6}
 
 
 class _Stream:
     """One session's turn, as far as it is not examined."""
 
-    __slots__ = ("detector", "session_id", "size", "waiting")
+    __slots__ = ("follower", "has_ended", "session_id", "size", "waiting")
 
-    def __init__(self, session_id: str, detector: LoopDetector) -> None:
+    def __init__(self, session_id: str, follower: Follower | None) -> None:
         self.session_id = session_id
-        self.detector = detector
+        self.follower = follower
+        """None: this session is left alone."""
         self.waiting: list[bytes] = []
         self.size = 0
+        self.has_ended = False
 
 
 class Radar(Observer):
-    """Reports each loop once. `work` is the worker's task; it must not delay a flush."""
+    """Examines what the streams wrote. `work` is the worker's task; it must not delay a flush."""
 
     name = "radar"
 
@@ -77,26 +59,43 @@ class Radar(Observer):
         return self._settings.config.radar.enabled
 
     def __init__(self, context: Context) -> None:
-        self.on_runaway: Callable[[Runaway], object] | None = None
-        """Called on a thread of its own, outside every lock."""
         self._settings = context.settings
         self._thresholds = (RadarConfig(), LoopSettings())
-        self._counters = context.counters
         self._events = context.events
-        self._run_thread = context.run_thread
+        self._runaways = Runaways(context)
         self._streams: dict[str, _Stream] = {}
         self._ready: deque[_Stream] = deque()
         """Streams with enough new text, and ended ones, each once."""
         self._waiting = 0
         """Bytes not examined, of all streams."""
-        self._calls: set[str] = set()
+        self._left_alone: dict[str, None] = {}
+        """Sessions whose next turn is not examined, the oldest first."""
+
+    # -- what the application asks for -----------------------------------------------------
+
+    @property
+    def on_runaway(self) -> Callable[[Runaway], object] | None:
+        """Called on a thread of its own, outside every lock."""
+        return self._runaways.on_runaway
+
+    @on_runaway.setter
+    def on_runaway(self, callback: Callable[[Runaway], object] | None) -> None:
+        self._runaways.on_runaway = callback
+
+    def leave_alone(self, session_id: str) -> None:
+        """Examines nothing of this session's next turn. May be called on any thread."""
+        self._left_alone[session_id] = None
+        if len(self._left_alone) > _MAX_READY:  # of sessions that never wrote
+            self._left_alone.pop(next(iter(self._left_alone)), None)
 
     # -- while text is flushed: nothing is examined here -----------------------------------
 
     def on_text(self, session_id: str, data: bytes) -> None:
         stream = self._streams.get(session_id)
         if stream is None:
-            stream = self._streams[session_id] = _Stream(session_id, self._detector(self._settings.config.radar))
+            stream = self._streams[session_id] = _Stream(session_id, self._follower(session_id))
+        if stream.follower is None:
+            return
         size = len(data)
         if stream.size + size > _MAX_WAITING or self._waiting + size > _MAX_WAITING_IN_ALL:
             self._leave_out(stream, data)
@@ -110,13 +109,15 @@ class Radar(Observer):
     def on_event(self, event: Event) -> None:
         if isinstance(event, SessionEnded):
             stream = self._streams.pop(event.session, None)
-            if stream is not None and 0 < stream.size < _ENOUGH:
-                self._queue(stream)
+            if stream is not None and stream.follower is not None:
+                stream.has_ended = True
+                if stream.size < _ENOUGH:
+                    self._queue(stream)
 
     def _leave_out(self, stream: _Stream, data: bytes) -> None:
         """The stream outruns the radar: its end so far is all that is examined of it."""
         data = (b"".join(stream.waiting) + data)[-_KEPT:]
-        stream.detector = self._detector(self._settings.config.radar)
+        stream.follower = self._follower(stream.session_id)
         if stream.size < _ENOUGH:
             self._queue(stream)
         self._waiting += len(data) - stream.size
@@ -128,17 +129,24 @@ class Radar(Observer):
             oldest = self._ready.popleft()
             self._waiting -= oldest.size
             oldest.waiting, oldest.size = [], 0
-            oldest.detector = self._detector(self._settings.config.radar)
+            oldest.follower = self._follower(oldest.session_id)
         self._ready.append(stream)
 
-    def _detector(self, config: RadarConfig) -> LoopDetector:
+    def _follower(self, session_id: str) -> Follower | None:
+        if session_id in self._left_alone:
+            del self._left_alone[session_id]
+            return None
+        config = self._settings.config.radar
+        patterns = config.except_sessions or ""
+        if any(fnmatchcase(session_id, pattern.strip()) for pattern in patterns.split(",")):
+            return None
         known, thresholds = self._thresholds
-        if known != config:
+        if known is not config:
             thresholds = LoopSettings(
                 periodic=config.periodic_characters, counting=config.counting_characters, near=config.near_characters
-            )
+            ).scaled(_FACTORS[config.sensitivity])
             self._thresholds = (config, thresholds)
-        return LoopDetector(thresholds)
+        return Follower(session_id, LoopDetector(thresholds), self._runaways)
 
     # -- the worker's task -----------------------------------------------------------------
 
@@ -159,7 +167,7 @@ class Radar(Observer):
                 self._events.observers.seconds[self.name] += spent
                 self._events.observers.batch()  # the ledger has what was found
                 left -= spent
-                if left < 0:
+                if left < 0 or not self._ready:
                     return
                 yield _PAUSE_SECONDS
                 begun = time.perf_counter()
@@ -169,42 +177,5 @@ class Radar(Observer):
         text, read = codecs.utf_8_decode(data, "replace", False)  # a cut character waits for its rest
         self._waiting -= read
         stream.waiting, stream.size = [data[read:]], len(data) - read
-        for finding in stream.detector.feed(text):
-            self._found(stream, finding)
-
-    def _found(self, stream: _Stream, finding: Finding) -> None:
-        session_id = stream.session_id
-        has_ended = self._streams.get(session_id) is not stream
-        runaway = Runaway(session_id=session_id, **finding._asdict())
-        self._counters.add(loops_found=1)
-        self._events.emit(LoopFound(session=session_id, **finding._asdict(), ended=has_ended))
-        if self.on_runaway is not None:
-            self._call(self.on_runaway, runaway)
-
-    def _call(self, callback: Callable[[Runaway], Any], runaway: Runaway) -> None:
-        """Runs the application's callback where it can hold up nothing."""
-        call = f"{runaway.session_id} {runaway.offset}"
-
-        def run() -> None:
-            try:
-                callback(runaway)
-            except BaseException as error:  # noqa: BLE001 - whatever it raises, it is the application's
-                self._events.report("on_runaway", "on_runaway failed: %r", error, session=runaway.session_id)
-            finally:
-                self._calls.discard(call)
-                self._events.clear("slow on_runaway", "", subject="calls")
-
-        if len(self._calls) >= _MAX_CALLS:
-            self._events.report(
-                "slow on_runaway",
-                "on_runaway hangs: %d calls have not returned",
-                len(self._calls),
-                subject="calls",
-            )
-            return
-        self._calls.add(call)
-        try:
-            self._run_thread(run, "streaming_logger on_runaway")
-        except RuntimeError as error:
-            self._calls.discard(call)
-            self._events.report("on_runaway", "on_runaway failed: %r", error, session=runaway.session_id)
+        if stream.follower is not None:
+            stream.follower.feed(text, has_ended=stream.has_ended)

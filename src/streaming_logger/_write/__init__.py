@@ -1,4 +1,4 @@
-"""From memory to disk: which files are open, and the flush and completion of sessions.
+"""From the log to the files: sessions, which files are open, the flush and the completion.
 
-May import: `_base`, `_disk`, `_events`, `_memory`.
+May import: `_base`, `_disk`, `_events`, `_wal`.
 """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Sequence
+
 from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.cut import SESSION_CAP, Cut, can_cut
 from streaming_logger._disk.store import BusyError
 from streaming_logger._events.model import TextDropped
-from streaming_logger._memory.session import Session
+from streaming_logger._write.extension import Extension
 from streaming_logger._write.open_files import OpenFiles
+from streaming_logger._write.session import Mark, Session
 
 __all__ = ["Cap"]
 
@@ -16,11 +20,17 @@ __all__ = ["Cap"]
 _FAULTS = ("cap", "shared cap")
 
 
-class Cap:
-    """Cuts the files of sessions above `max_session_mb`, right after they were written."""
+class Cap(Extension):
+    """Cuts the files of sessions above `max_session_mb`, right after they were written.
 
-    def __init__(self, context: Context, files: OpenFiles) -> None:
+    `on_cut` is told of each cut.
+    """
+
+    def __init__(
+        self, context: Context, files: OpenFiles, on_cut: Callable[[Session, Cut], None] | None = None
+    ) -> None:
         self._files = files
+        self._on_cut = on_cut
         self._settings = context.settings
         self._store = context.store
         self._counters = context.counters
@@ -33,7 +43,30 @@ class Cap:
         limit = self._settings.config.max_session_mb
         return None if limit is None or not can_cut else int(limit * 1_000_000)
 
-    def apply(self, session: Session) -> Cut | None:
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a cap."""
+        return self.limit is not None
+
+    def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
+        """Cuts the session's file if it is too long. It stays too long where that fails; its session can end."""
+        del marks
+        try:
+            cut = self._apply(session)
+        except BusyError:
+            raise
+        except OSError as error:
+            self._events.report(
+                "cap", "cannot cut %s: %s", session.name, reason_of(error), subject=session.id, session=session.id
+            )
+            self._counters.add(write_errors=1)
+            if error.errno == errno.EBADF:
+                self._files.close(session)
+            return
+        if cut is not None and self._on_cut is not None:
+            self._on_cut(session, cut)
+
+    def _apply(self, session: Session) -> Cut | None:
         """Cuts a session's open file if it is too long. Raises `OSError`, and `BusyError` where its lock was lost."""
         limit = self.limit
         if limit is None or session.file is None or self._store.size(session.file) <= limit:
@@ -70,17 +103,11 @@ class Cap:
         )
         return cut
 
-    def failed(self, session: Session, error: Exception) -> None:
-        """Reports what kept a file from being cut."""
-        self._events.report(
-            "cap", "cannot cut %s: %s", session.name, reason_of(error), subject=session.id, session=session.id
-        )
-
-    def forget(self, session_id: str) -> None:
+    def over(self, session: Session) -> None:
         """The session's turn is over."""
-        self._capped.discard(session_id)
+        self._capped.discard(session.id)
         for kind in _FAULTS:
-            self._events.release(kind, session_id)
+            self._events.release(kind, session.id)
 
     def _clear(self, session_id: str) -> None:
         """The file is not longer than it may be."""

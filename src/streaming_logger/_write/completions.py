@@ -1,4 +1,4 @@
-"""The end of a turn: drains it, closes or deletes its file, tells who waits and who watches.
+"""The end of a turn: writes the rest of it, closes or deletes its file, tells who waits and who watches.
 
 Whatever one turn's end raises is counted and reported; it never reaches the other sessions.
 Only the thread that holds the worker's I/O lock runs this code.
@@ -19,9 +19,10 @@ from streaming_logger._context import Context
 from streaming_logger._disk.names import file_name_of
 from streaming_logger._disk.store import DeleteResult
 from streaming_logger._events.model import SessionDeleted, SessionEnded
-from streaming_logger._memory.session import Completion, Session
-from streaming_logger._memory.table import SessionTable
-from streaming_logger._write.drain import Drain
+from streaming_logger._wal.notes import Notes
+from streaming_logger._write.session import Completion, Session
+from streaming_logger._write.sessions import Sessions
+from streaming_logger._write.writer import Writer
 
 __all__ = ["FIRST_RETRY_SECONDS", "AtCompletion", "Completions"]
 
@@ -42,10 +43,13 @@ class AtCompletion(Protocol):
 class Completions:
     """The ended turns. `at_completion` is asked at each."""
 
-    def __init__(self, context: Context, table: SessionTable, drain: Drain, *, at_completion: AtCompletion) -> None:
-        self._table = table
-        self._drain = drain
-        self._files = drain.files
+    def __init__(
+        self, context: Context, sessions: Sessions, writer: Writer, notes: Notes, at_completion: AtCompletion
+    ) -> None:
+        self._sessions = sessions
+        self._writer = writer
+        self._notes = notes
+        self._files = writer.files
         self._store = context.store
         self._owner = context.owner
         self._settings = context.settings
@@ -55,9 +59,9 @@ class Completions:
         self._at_completion = at_completion
         # By session id: ended turns whose text is not in the file yet, in order.
         self._unfinished: dict[str, deque[Completion]] = {}
-        # Whom to tell that a turn is over, after the ledger has it.
+        # Whom to tell that a turn is over, after the ledger has it; and the numbers of these ends.
         self._waiting: deque[OneShotEvent] = deque()
-        self._unwritten = 0
+        self._closed: list[int] = []
 
     @property
     def unfinished_ids(self) -> Container[str]:
@@ -66,7 +70,7 @@ class Completions:
 
     def take_ended(self) -> None:
         """Completes the turns that no writer can reach any more."""
-        queue = self._table.end_queue
+        queue = self._sessions.ended
         while queue:
             completion = queue[0]  # taken out below: a worker that dies in between must not lose it
             self._unfinished.setdefault(completion.session_id, deque()).append(completion)
@@ -85,10 +89,10 @@ class Completions:
     def give_up(self) -> None:
         """At the end of the process: what the disk refuses is lost, and counted."""
         for _ in range(_LAST_TRIES):
-            self._drain.met_busy = False
+            self._writer.met_busy = False
             for _ in self.retry():
                 pass
-            if not self._drain.met_busy:
+            if not self._writer.met_busy:
                 break
             # Another process's sweeper has a file for microseconds: giving up here lost its last
             # words, 3 to 80 records in every second run of the race suite.
@@ -96,20 +100,15 @@ class Completions:
         for completion in [completion for waiting in self._unfinished.values() for completion in waiting]:
             try:
                 if completion.session is not None:
-                    self._drain.report_drops(completion.session, FULL)
-                    self._table.discard(completion.session, "closed")
-                    self._drain.report_drops(completion.session, "closed")
-                    self._drain.release(completion.session)
+                    self._writer.report_drops(completion.session, FULL)
+                    self._sessions.discard(completion.session, "closed")
+                    self._writer.report_drops(completion.session, "closed")
+                    self._writer.release(completion.session)
                 self._forget(completion)
             except Exception as error:  # noqa: BLE001 - it is this session's
                 self._failed(completion.session_id, file_name_of(completion.session_id), error)
         self._unfinished.clear()
         self._tell()
-
-    def is_unfinished(self, session_id: str) -> bool:
-        """Whether an ended turn of this session waits for the worker or the disk."""
-        # In this order: a turn goes from the queue into `_unfinished` before it leaves the queue.
-        return bool(self._table.end_queue) or session_id in self._unfinished
 
     def unfinished(self) -> list[Session]:
         """Ended turns that wait for the disk."""
@@ -131,43 +130,38 @@ class Completions:
 
     def _finished(self, completion: Completion) -> bool:
         session = completion.session
-        if session is None or session.completed:
-            return True  # a place in the queue, or a turn that two threads ended at once
-        self._table.remove(session)  # its caller may have been interrupted before that
-        if session and not self._drain.drain(session, verify=True):
-            # It stays, and is tried at each flush; charged like all that is buffered. Where not even
-            # the marker of what was dropped finds memory, there is nothing to keep.
-            self._table.seal(session)
-            if self._table.freeze_gaps(session):
-                return False
-        session.completed = True
+        if session is None or session.is_over:
+            return True  # a place in the queue
+        if session and not self._writer.drain(session) and self._sessions.is_worth_keeping(session):
+            return False  # it is tried at each flush
+        session.is_over = True
         if session.dropped_chars:
-            self._drain.report_drops(session, FULL)
+            self._writer.report_drops(session, FULL)
         name, size, age = session.name, session.written, self._clock.monotonic() - session.last_write
         begin, end = self._place(session)
         try:
-            self._drain.finish(session)
+            self._writer.finish(session)
             self._close(session, completion, age)
         except Exception as error:  # noqa: BLE001 - all its text is written: it is complete
             self._failed(session.id, name, error)
             self._files.close(session)
         self._owner.discard(name)
-        self._drain.count()  # before a caller that waits for the completion goes on
-        if completion.cause == "abandoned":
+        self._writer.count()  # before a caller that waits for the completion goes on
+        if completion.end.cause == "abandoned":
             self._counters.add(sessions_abandoned=1)
-        elif completion.cause != "released":
+        elif completion.end.cause != "released":
             self._counters.add(sessions_completed=1)
         self._events.emit(
             SessionEnded(
                 session=session.id,
                 file=name,
-                outcome=completion.outcome,
+                outcome=completion.end.outcome,
                 bytes=size,
                 begin=begin,
                 end=end,
-                reason=completion.cause,
+                reason=completion.end.cause,
                 age=round(age, 3),
-                error=completion.error,
+                error=completion.end.error,
             )
         )
         return True
@@ -189,8 +183,8 @@ class Completions:
     def _close(self, session: Session, completion: Completion, idle: float) -> None:
         """Closes the file, or deletes it where that is the rule."""
         config = self._settings.config
-        released = completion.cause == "released"
-        failed = has_failed(completion.outcome)
+        released = completion.end.cause == "released"
+        failed = has_failed(completion.end.outcome)
         what = self._at_completion(failed=failed, released=released, silent=idle)
         if what == "delete":
             file = self._files.detach(session)
@@ -207,7 +201,7 @@ class Completions:
         if session.written and (failed or config.durability == "completed"):
             file = self._files.acquire(session)  # again, if it was parked
             if failed:
-                self._store.mark(file, completion.outcome)
+                self._store.mark(file, completion.end.outcome)
             if config.durability == "completed":
                 self._store.sync(file)
         self._files.close(session)
@@ -225,14 +219,15 @@ class Completions:
         finally:
             if completion.done is not None:
                 self._waiting.append(completion.done)
-            self._unwritten += 1
-            if self._unwritten >= _BATCH:
+            self._closed.append(completion.end.number)
+            if len(self._closed) >= _BATCH:
                 self._tell()
 
     def _tell(self) -> None:
         """Writes the ledger, then wakes who waits: whoever hears of a completion can read of it."""
-        if self._unwritten:
-            self._unwritten = 0
+        if self._closed:
+            closed, self._closed = self._closed, []
+            self._notes.closed(closed)
             self._events.observers.batch()
         while self._waiting:
             self._waiting.popleft().set()

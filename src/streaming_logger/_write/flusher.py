@@ -1,19 +1,21 @@
-"""The active half: what the worker does once a flush interval, in slices spread over it.
+"""What the worker does with the log: applies it, and once a flush interval writes the sessions, in slices.
 
-Only the thread that holds the worker's I/O lock runs this code.
+Only the thread that does the I/O runs this code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 
-from streaming_logger._base.errors import reason_of
 from streaming_logger._base.stats import FULL
 from streaming_logger._context import Context
-from streaming_logger._memory.session import Session
-from streaming_logger._memory.table import SessionTable
+from streaming_logger._wal.log import Log
+from streaming_logger._wal.notes import Notes
+from streaming_logger._wal.record import About
 from streaming_logger._write.completions import FIRST_RETRY_SECONDS, AtCompletion, Completions
-from streaming_logger._write.drain import Drain
+from streaming_logger._write.session import Session
+from streaming_logger._write.sessions import Sessions
+from streaming_logger._write.writer import Writer
 
 __all__ = ["Flusher"]
 
@@ -25,32 +27,40 @@ _SLICE = 128
 _EXAMINED = 1024
 #: The slices of a flush are spread over this share of the flush interval.
 _SPREAD = 0.5
+#: While text comes the log is applied so often.
+_APPLY_SECONDS = 0.2
+#: A flush for lack of room that wrote nothing is tried again after so long.
+_RETRY_SECONDS = 1.0
+#: Active sessions in one note.
+_NOTED = 512
 
 
 class Flusher:
-    """Writes all sessions, and completes those that ended.
-
-    `at_completion` is asked at each completion; `on_disk_full` is called when the disk is.
-    """
+    """See the module. `at_completion` is asked at each completion; `on_disk_full` is called when the disk is."""
 
     def __init__(
         self,
         context: Context,
-        table: SessionTable,
+        log: Log,
         *,
         at_completion: AtCompletion,
         on_disk_full: Callable[[], None],
     ) -> None:
-        self._table = table
-        self._drain = Drain(context, table, on_disk_full=on_disk_full)
-        self._completions = Completions(context, table, self._drain, at_completion=at_completion)
-        self.files = self._drain.files
-        self.is_unfinished = self._completions.is_unfinished
-        self.unfinished = self._completions.unfinished
+        self._log = log
         self._settings = context.settings
         self._counters = context.counters
         self._clock = context.clock
         self._events = context.events
+        self._notes = Notes(log)
+        self.sessions = Sessions(log, context.counters, lambda: context.settings.buffer_bytes, context.clock.monotonic)
+        self.writer = Writer(context, self.sessions, self._notes, on_disk_full)
+        self._completions = Completions(context, self.sessions, self.writer, self._notes, at_completion)
+        self.files = self.writer.files
+        self.unfinished = self._completions.unfinished
+        self._is_quiet = False
+        self._unprotected = 0
+        self._made_progress = True
+        self._tried_at = float("-inf")
         self._busy_attempts = 0  # flushes in a row that met a busy file
         self.ended_at = float("-inf")
         """Monotonic time at which the last flush ended."""
@@ -64,23 +74,75 @@ class Flusher:
         return min(usual, FIRST_RETRY_SECONDS * float(2 ** min(max(0, self._busy_attempts - 1), 20)))
 
     @property
+    def apply_interval(self) -> float:
+        """Seconds until the log should be looked at again."""
+        usual = self._settings.config.flush_interval_seconds
+        return usual if self._is_quiet else min(usual, _APPLY_SECONDS)
+
+    @property
     def met_busy(self) -> bool:
         """Whether a file was busy at the last flush, or since."""
-        return self._busy_attempts > 0 or self._drain.met_busy
+        return self._busy_attempts > 0 or self.writer.met_busy
 
-    def flush(self) -> Generator[float, None, None]:
-        """Writes what waits, in slices spread over the interval; ends the sessions that are idle for too long.
+    def apply(self) -> Generator[float, None, None]:
+        """Applies the log, in slices. What is too much for it is flushed at once."""
+        before = self.sessions.applied
+        self._log.keep_ready()
+        yield from self._apply()
+        self._is_quiet = self.sessions.applied == before
+        self._note_holes()
+        if self._is_pressed and self._may_retry:
+            yield from self.flush(spread=0.0)
+            yield from self._make_room()
+
+    def _apply(self) -> Generator[float, None, None]:
+        """Applies the log. Before memory is full, what is in it goes to the disk."""
+        for _ in self.sessions.apply():
+            if self.sessions.used > self._settings.buffer_bytes // 4 and self._may_retry:
+                before = self.writer.total
+                sessions = [session for session in self.sessions.live.values() if session]
+                yield from self._write(sessions, 0.0)
+                self._finish_ended()
+                self._tried(before)
+            yield 0.0
+
+    @property
+    def _may_retry(self) -> bool:
+        """Whether a flush for lack of room makes sense: not right after one that wrote nothing."""
+        return self._made_progress or self._clock.monotonic() - self._tried_at > _RETRY_SECONDS
+
+    def _tried(self, written_before: int) -> None:
+        self._made_progress = self.writer.total > written_before
+        self._tried_at = self._clock.monotonic()
+
+    def _make_room(self) -> Generator[float, None, None]:
+        """As long as records wait that found no room in the log: writes what it holds, and moves them into it."""
+        while self._log.is_short:
+            place = self.sessions.applied
+            self._log.keep_ready()
+            yield from self._apply()
+            if self.sessions.applied == place:
+                return
+            yield from self.flush(spread=0.0)
+
+    @property
+    def _is_pressed(self) -> bool:
+        """Whether the log has no room for what comes until the next flush."""
+        return self._log.is_short or not self._log.is_ready
+
+    def flush(self, spread: float = _SPREAD) -> Generator[float, None, None]:
+        """Writes what waits, in slices spread over a share of the interval; ends the sessions that are idle too long.
 
         Yields the seconds until the next slice.
         """
-        written_before = self._drain.total
-        busy_before, self._drain.met_busy = self._busy_attempts, False
+        written_before = self.writer.total
+        busy_before, self.writer.met_busy = self._busy_attempts, False
         self.files.check_directory()
-        self._note(lambda: self._drain.appends.begin_flush(self.unfinished))
-        # First the live sessions, then the ended turns: an older turn of a session that is live now
-        # stands in the queue by then, so that its text is written first.
-        sessions = list(self._table.live.values())
-        self.complete_ended()
+        self._log.keep_ready()
+        yield from self._apply()
+        boundary = self.sessions.applied
+        sessions = list(self.sessions.live.values())
+        self._finish_ended()
         for _ in self._completions.retry():
             yield 0.0
         dirty: list[Session] = []
@@ -89,18 +151,18 @@ class Flusher:
             self._events.observers.sessions(part)
             self._end_idle(part)
             yield 0.0
-        pause = _SPREAD * self.interval / (1 + len(dirty) // _SLICE)
+        pause = spread * self.interval / (1 + len(dirty) // _SLICE)
         yield from self._write(dirty, pause)
         # What began meanwhile need not wait for the next flush.
+        self.sessions.apply_all()
         begun = set(dirty)
-        dirty = [session for session in self._table.live.copy().values() if session and session not in begun]
-        self.complete_ended()
+        dirty = [session for session in self.sessions.live.values() if session and session not in begun]
+        self._finish_ended()
         yield from self._write(dirty, pause)
-        self._note(self._drain.appends.end_flush)
-        self._busy_attempts = busy_before + 1 if self._drain.met_busy else 0
+        self._checkpoint(boundary)
+        self._busy_attempts = busy_before + 1 if self.writer.met_busy else 0
         self._report(flushes=1)
-        if self._drain.total > written_before:
-            self._table.progress += 1
+        self._tried(written_before)
         self.ended_at = self._clock.monotonic()
 
     def flush_all(self) -> None:
@@ -109,28 +171,102 @@ class Flusher:
             pass
 
     def complete_ended(self) -> None:
-        """Drains the sessions that no writer can reach any more, closes their files, forgets them."""
+        """Carries out the ends that the log has: writes the rest, closes the files, forgets the sessions."""
+        self._log.keep_ready()
+        for _ in self._apply():
+            pass
+        for _ in self._make_room():
+            pass
+        self._finish_ended()
+
+    def _finish_ended(self) -> None:
         self._completions.take_ended()
         self._report()
 
     def release(self) -> None:
         """At the end of the process: writes and closes everything; what the disk refuses is lost, and counted."""
-        for session in list(self._table.live.values()):
-            self._table.end(session.id, "released", "released", session)
+        self.writer.hurry()
+        self.complete_ended()
+        for session in list(self.sessions.live.values()):
+            self._end_from_within(session, "released")
         self.complete_ended()
         self._completions.give_up()
         self._report()
+
+    # -- inside ------------------------------------------------------------------------
 
     def _write(self, sessions: list[Session], pause: float) -> Generator[float, None, None]:
         """Writes what some sessions have, slice by slice."""
         for number, part in enumerate(_parts(sessions, _SLICE)):
             if number:
                 yield pause
-                if self._table.end_queue:
-                    self.complete_ended()
+                if self.sessions.ended:
+                    self._finish_ended()
                 self.files.check_directory()
-            self._drain.write_slice(part, self._completions.unfinished_ids)
+            active = [session for session in part if session.completion is None]
+            self.writer.write(active, self._completions.unfinished_ids)
             self._report()
+
+    def _checkpoint(self, boundary: int) -> None:
+        """What the log has before this place is in the files, or is noted once more: its segments are used again."""
+        log, boundary = self._log, min(boundary, self.sessions.needed)
+        if log.is_half_full:
+            log.rotate()
+        if len(log.segments) > 1 and log.segments[0].end <= boundary:
+            self._note_again(boundary)
+            log.release(boundary)
+        log.tend()
+        self._check_storage()
+
+    def _note_again(self, boundary: int) -> None:
+        """What the log is about to forget."""
+        for session in [*self.unfinished(), *self.sessions.live.values()]:
+            if session.safe < boundary and (session or session.completion is not None):
+                end = None if session.completion is None else session.completion.end
+                self._notes.again(self._about(session), end, b"".join(self._frozen(session)))
+                session.safe = self.sessions.applied
+        keys = list(self.sessions.live)
+        for start in range(0, len(keys), _NOTED):
+            self._notes.live(keys[start : start + _NOTED], self.sessions.applied)
+
+    def _check_storage(self) -> None:
+        """Notices that the log's files were removed, or that records had to wait outside of it."""
+        log, unprotected = self._log, self._log.unprotected
+        if log.storage.is_whole():
+            self._events.clear("crash journal lost", "the crash journal is whole again", subject="journal")
+        else:
+            self._events.report(
+                "crash journal lost", "the crash journal is gone: a crash may lose text", subject="journal"
+            )
+            if log.replace_storage():
+                self.sessions.apply_all()
+                place = min(log.segments[-1].start, self.sessions.needed)
+                self._note_again(place)
+                log.release(place)
+        if unprotected > self._unprotected and log.storage.is_shared:
+            self._events.report(
+                "crash journal full",
+                "%d chunks found no room in the crash journal for a while: a crash would have lost them",
+                unprotected - self._unprotected,
+                subject="journal",
+            )
+        else:
+            self._events.clear("crash journal full", "", subject="journal")
+        self._unprotected = unprotected
+
+    def _frozen(self, session: Session) -> list[bytes]:
+        self.sessions.freeze(session)
+        return list(map(bytes, session.unwritten()))
+
+    def _note_holes(self) -> None:
+        """Of text that was dropped here the log must not bring back a part."""
+        while self.sessions.holes:
+            session = self.sessions.holes.pop()
+            self._notes.lost(self._about(session))
+
+    def _about(self, session: Session) -> About:
+        turn = 0 if session.completion is None else session.completion.end.number
+        return About(session.key, turn, self.sessions.applied)
 
     def _end_idle(self, sessions: list[Session]) -> None:
         """Completes the sessions that are idle for too long; all of them, when logging was disabled."""
@@ -143,25 +279,18 @@ class Flusher:
                 self._end_from_within(session, "disabled")
 
     def _end_from_within(self, session: Session, cause: str) -> None:
-        """Completes a session that its caller has not: idle for too long, or logging was disabled."""
-        if self._table.end(session.id, cause, cause, session):
-            self.complete_ended()
-
-    def _note(self, work: Callable[[], None]) -> None:
-        """Does something in the crash journal, without which the flush goes on."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - the sessions' text must reach their files
-            self._counters.add(write_errors=1)
-            self._events.report("crash journal", "a crash may lose the last flush interval: %s", reason_of(error))
+        """Completes a session that its caller has not: idle for too long, logging was disabled, or the end."""
+        self.sessions.end(session.key, cause, cause)
+        self.sessions.apply_all()
+        self._finish_ended()
 
     def _report(self, **more: int) -> None:
         """Adds up, and writes the ledger, once in a while, not once a session."""
-        self._drain.count(**more)
-        if self._table.drops_reported < self._counters.dropped_characters.get(FULL, 0):
-            for session in [*self._table.live.copy().values(), *self.unfinished()]:
+        self.writer.count(**more)
+        if self.sessions.drops_reported < self._counters.dropped_characters.get(FULL, 0):
+            for session in [*self.sessions.live.values(), *self.unfinished()]:
                 if session.dropped_chars:
-                    self._drain.report_drops(session, FULL)
+                    self.writer.report_drops(session, FULL)
         self._events.observers.batch()
 
 

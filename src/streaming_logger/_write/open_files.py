@@ -11,7 +11,7 @@ from heapq import nsmallest
 
 from streaming_logger._context import Context
 from streaming_logger._disk.store import OpenFile
-from streaming_logger._memory.session import Session
+from streaming_logger._write.session import Session
 
 try:
     import resource

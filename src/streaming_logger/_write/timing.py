@@ -13,8 +13,8 @@ from streaming_logger._context import Context
 from streaming_logger._disk.cut import Cut
 from streaming_logger._disk.store import ForeignFileError
 from streaming_logger._disk.timing import cut_out, format_line, merged
-from streaming_logger._memory.session import Session
-from streaming_logger._memory.timed import marks_of
+from streaming_logger._write.extension import Extension
+from streaming_logger._write.session import Mark, Session
 
 __all__ = ["TimingFiles"]
 
@@ -36,7 +36,7 @@ class _Recording:
         """Whether this turn has written to the file."""
 
 
-class TimingFiles:
+class TimingFiles(Extension):
     """Writes `<session>.timing`. A fault never reaches the session's log."""
 
     def __init__(self, context: Context) -> None:
@@ -45,13 +45,13 @@ class TimingFiles:
         self._events = context.events
         self._recordings: dict[str, _Recording] = {}
 
-    def wrote(self, session: Session, blocks: Sequence[bytes | memoryview], size: int) -> None:
-        """So many bytes of these blocks went to the session's log."""
+    def wrote(self, session: Session, marks: Sequence[Mark]) -> None:
+        """These chunks went to the session's log."""
         recording = self._recordings.get(session.id)
         if recording is None:
             recording = self._recordings[session.id] = _Recording(session.begun)
         lines = [recording.waiting]
-        for at, length in marks_of(blocks, size):
+        for at, length in marks:
             lines.append(format_line(0.0 if at is None else max(0.0, at - recording.last), length))
             if at is not None:
                 recording.last = max(recording.last, at)
@@ -66,10 +66,11 @@ class TimingFiles:
         try:
             self._store.rewrite_timing(session.name, lambda lines: cut_out(lines, cut.start, cut.end, cut.marker))
         except (OSError, ForeignFileError) as error:
-            self.failed(session, error)
+            self._failed(session, error)
 
-    def finish(self, session: Session) -> None:
+    def over(self, session: Session) -> None:
         """The turn's text is in its log, which is still open."""
+        self._events.release("timing", session.id)
         recording = self._recordings.pop(session.id, None)
         if recording is not None and recording.waiting:
             self._append(session, recording)
@@ -81,12 +82,12 @@ class TimingFiles:
             self._events.clear("timing", "", subject=session.id)
         except (OSError, ForeignFileError) as error:
             taken = 0
-            self.failed(session, error)
+            self._failed(session, error)
         recording.waiting = recording.waiting[taken:]
         if len(recording.waiting) > _MAX_WAITING:
             recording.waiting = merged(recording.waiting)
 
-    def failed(self, session: Session, error: Exception) -> None:
+    def _failed(self, session: Session, error: Exception) -> None:
         """Counts and reports what could not be recorded."""
         self._counters.add(write_errors=1)
         self._events.report(

@@ -10,22 +10,22 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_logger._base.outcomes import has_failed
 from streaming_logger._config.schema import Config
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.directory import PRIVATE
-from streaming_logger._disk.journal_file import STORAGE
 from streaming_logger._disk.locks import process
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.private import subdirectory_hint
 from streaming_logger._disk.process_files import is_temporary
-from streaming_logger._disk.recovery import waiting_journals
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._sweep.rules import Rules
 from streaming_logger._view.activity import PARKED, UNKNOWN
 from streaming_logger._view.sessions import IN_USE, ORPHANED, Session, scan
 from streaming_logger._view.target import Target
+from streaming_logger._wal.dead import DeadLogs
 from streaming_logger.cli import _system
 from streaming_logger.cli._check import remarks
 from streaming_logger.cli._findings import Finding, recently, refused_configurations
@@ -266,7 +266,8 @@ def _archive(target: Target) -> Iterator[Finding]:
 
 
 def _journals(target: Target) -> Iterator[Finding]:
-    waiting, refused = waiting_journals(target.directory)
+    place, refused = Path(target.config.crash_journal_directory), dict[str, str]()
+    waiting = DeadLogs(place, target.directory).waiting(refused.__setitem__)
     if waiting:
         yield Finding(
             "problem",
@@ -278,7 +279,7 @@ def _journals(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"the crash journal {name} cannot be recovered: {why}",
-            f"keep a copy for a report, then remove it: {STORAGE / name}",
+            f"keep a copy for a report, then remove it: {place / name}",
         )
 
 

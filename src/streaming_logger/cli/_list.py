@@ -18,6 +18,7 @@ from streaming_logger._events.model import (
     ConfigReloaded,
     DiskEmergency,
     Event,
+    LoopEnded,
     LoopFound,
     NoTextFound,
     OtherEvent,
@@ -116,7 +117,7 @@ def _remarks(session: Session) -> Iterator[str]:
     if session.stalled:
         yield "STALLED"
     if session.loop:
-        yield "LOOP"
+        yield f"LOOP +{session.ran_on:,}" if session.ran_on else "LOOP"
     if session.recovered:
         yield f"({size(session.recovered)} recovered)"
 
@@ -333,6 +334,9 @@ def _said(event: Event) -> Iterator[str]:
             yield f"{event.kind} from character {event.offset:,}: {event.sample}"
             if event.ended:
                 yield "found after its end"
+        case LoopEnded():
+            yield f"{event.kind} of {counted(event.repeated, 'character')}, {event.after:,} after it was found"
+            yield event.reason
         case TextDropped():
             yield event.reason
             yield counted(event.characters, "character")

@@ -51,6 +51,7 @@ def _of_stream(stream: BinaryIO) -> Iterator[Finding]:
     detector = LoopDetector()
     while data := stream.read(_CHUNK):
         yield from detector.feed(decoder.decode(data))
+    yield from detector.end()
 
 
 def _line(name: str, finding: Finding) -> str:

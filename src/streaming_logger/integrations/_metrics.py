@@ -50,6 +50,7 @@ METRICS = (
         "streams_without_text", "streams_without_text", "wrapped streams in whose items no text was found", counter=True
     ),
     Metric("loops_found", "loops_found", "loops that the radar found in streams", True),
+    Metric("runaway_characters", "runaway_characters", "characters that loops went on for after being found", True),
     Metric("stalls", "stalls", "times an active session got no text for stall_seconds", True),
     Metric("chunks_unjournaled", "chunks_unjournaled", "chunks that found no room in the crash journal", True),
     Metric("sessions_recovered", "sessions_recovered", "sessions of dead processes recovered from journals", True),

@@ -92,13 +92,19 @@ class StreamingLogger:
         1
         >>> logger.close()
         """
-        if type(chunk) is str and type(session_id) is str and session_id in self._known and self._is_mine[0]:
-            if chunk and "\0" not in chunk:
-                try:
-                    self._log.append(f"{session_id}\0{chunk}\0".encode())  # one call: done, or not done
-                    return
-                except (ValueError, MemoryError):  # no room, or a lone surrogate
-                    pass
+        if (
+            type(chunk) is str
+            and type(session_id) is str
+            and session_id in self._known
+            and self._is_mine[0]
+            and chunk
+            and "\0" not in chunk
+        ):
+            try:
+                self._log.append(f"{session_id}\0{chunk}\0".encode())  # one call: done, or not done
+                return
+            except ValueError:  # no room, or a lone surrogate
+                pass
         self._write_slowly(session_id, chunk)
 
     append_chunk = write

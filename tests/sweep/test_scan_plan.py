@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from conftest import logs
 from streaming_logger import Config, SweepReport
-from streaming_logger._disk.store import Entry, Store
+from streaming_logger._disk.entries import Entry
+from streaming_logger._disk.store import Store
 from streaming_logger._sweep.sweep_pass import oldest_first
 from streaming_logger.testing import ManualClock, ManualLogger
 

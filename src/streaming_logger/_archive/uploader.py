@@ -26,10 +26,11 @@ from streaming_logger._base.outcomes import ORPHANED, has_failed
 from streaming_logger._base.sync import OneShotEvent, allocate_lock
 from streaming_logger._context import Context
 from streaming_logger._disk.archived import Mark
+from streaming_logger._disk.entries import Entry
 from streaming_logger._disk.names import SUFFIX, session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.statx import lstat
-from streaming_logger._disk.store import BusyError, Claim, ClaimedError, DeleteResult, Entry, ForeignFileError
+from streaming_logger._disk.store import BusyError, Claim, ClaimedError, DeleteResult, ForeignFileError
 from streaming_logger._disk.timing import timing_name_of
 from streaming_logger._disk.turns import Turn
 from streaming_logger._events.ledger import session_of

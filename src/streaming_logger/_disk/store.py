@@ -16,7 +16,6 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from enum import Enum
-from itertools import islice
 from typing import NamedTuple
 
 from streaming_logger._base.errors import StreamingLoggerError
@@ -24,12 +23,13 @@ from streaming_logger._base.outcomes import has_failed
 from streaming_logger._disk.archived import Marks
 from streaming_logger._disk.cut import Cut, cut
 from streaming_logger._disk.directory import NO_LOCKS, Directory
+from streaming_logger._disk.entries import Entry, Failed, Named, examined
 from streaming_logger._disk.locks import announce
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.process_files import replace_file
 from streaming_logger._disk.timing import log_name_of, timing_name_of
 
-__all__ = ["BusyError", "ClaimedError", "DeleteResult", "Entry", "ForeignFileError", "OpenFile", "Store"]
+__all__ = ["BusyError", "ClaimedError", "DeleteResult", "ForeignFileError", "OpenFile", "Store"]
 
 _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
@@ -43,9 +43,6 @@ _ATTEMPTS = 8
 #: The extended attribute of a completed file whose session did not just complete.
 _OUTCOME = "user.streaming_logger.outcome"
 
-#: Called with a name that cannot be examined, and why.
-Failed = Callable[[str, Exception], None]
-
 
 class BusyError(StreamingLoggerError):
     """The file is locked exclusively, usually by a sweeper for microseconds: retry shortly."""
@@ -57,26 +54,6 @@ class ClaimedError(BusyError):
 
 class ForeignFileError(StreamingLoggerError):
     """The name leads to something that is not a session's file; it is neither written nor deleted."""
-
-
-class Entry(NamedTuple):
-    """A regular file in the directory, as a scan saw it."""
-
-    name: str
-    mtime: float
-    size: int
-    pinned: bool
-    inode: int = 0
-
-
-class _Named(NamedTuple):
-    """A name that may be looked at, as an `os.DirEntry` is."""
-
-    name: str
-    directory: Directory
-
-    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
-        return self.directory.stat(self.name)
 
 
 class OpenFile:
@@ -358,12 +335,12 @@ class Store:
         """
         self.directory.open()
         with self.directory.scan() as entries:
-            yield from _examined(entries, slice_size, failed)
+            yield from examined(entries, slice_size, failed)
 
     def find(self, names: Iterable[str], slice_size: int, failed: Failed) -> Generator[list[Entry], None, None]:
         """The same of these names only; without those that are gone."""
         self.directory.open()
-        return _examined((_Named(name, self.directory) for name in names), slice_size, failed)
+        return examined((Named(name, self.directory) for name in names), slice_size, failed)
 
     def _lock_shared(self, fd: int) -> bool:
         try:
@@ -380,26 +357,6 @@ class Store:
             return self.directory.stat(name).st_ino == inode
         except FileNotFoundError:
             return False
-
-
-def _examined(
-    names: Iterable[os.DirEntry[str] | _Named], slice_size: int, failed: Failed
-) -> Generator[list[Entry], None, None]:
-    left = iter(names)
-    while names_now := list(islice(left, slice_size)):
-        part = []
-        for entry in names_now:
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except Exception as error:  # noqa: BLE001 - it is this file's: the others are examined
-                failed(entry.name, error)
-                continue
-            mode = found.st_mode
-            if stat.S_ISREG(mode) and found.st_nlink <= 1:
-                part.append(Entry(entry.name, found.st_mtime, found.st_size, mode & stat.S_ISVTX != 0, found.st_ino))
-        yield part
 
 
 def _refuse_strange(name: str, found: os.stat_result) -> None:

@@ -223,6 +223,8 @@ class DiskEmergency(Event):
 class RecoveryPassedOver(Event):
     """A process that recovers a crash journal stands still; its work is done by this one."""
 
+    level = logging.WARNING
+    message = ("%s is passed over: %s", "holder", "reason")
     holder: str
     reason: str
 

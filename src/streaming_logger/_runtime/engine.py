@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from streaming_logger._archive.archiver import Archiver
 from streaming_logger._base.errors import DirectoryError
@@ -15,21 +14,20 @@ from streaming_logger._base.loop import LoopEvent
 from streaming_logger._base.outcomes import Ending
 from streaming_logger._base.stats import FULL, Health, Stats
 from streaming_logger._base.sync import OneShotEvent
-from streaming_logger._config.watch import differences, write_copy
+from streaming_logger._config.watch import write_copy
 from streaming_logger._context import Context
-from streaming_logger._disk.owner import Owners
 from streaming_logger._events.model import NoTextFound
 from streaming_logger._runtime import process
 from streaming_logger._runtime.intake import Intake
 from streaming_logger._runtime.older_text import OlderText
 from streaming_logger._runtime.open_streams import OpenStreams, Stream
+from streaming_logger._runtime.remarks import make_storage, warn
 from streaming_logger._runtime.worker import Slices, Task, Worker
-from streaming_logger._sweep.rules import SETTINGS, Disposal, Rules
+from streaming_logger._sweep.rules import Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
 from streaming_logger._wal.log import Log, Storage
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import key_of
-from streaming_logger._wal.storage import SharedStorage, StorageError
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
 from streaming_logger._write.cap import Cap
@@ -121,7 +119,7 @@ class Engine:
             path = self.directory.path
             self.events.report("directory", "%s: %s; text stays in memory", path, error, subject=str(path))
         else:
-            self._warn()
+            warn(self.directory, self.settings.config, self.events)
             write_copy(config, self.directory)
             if self.sweeper.crashes.is_due:
                 self.worker.submit(self.sweeper.crashes.recover_all)  # before anything else is written
@@ -341,46 +339,6 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------
 
-    def _warn(self) -> None:
-        """Logs what an operator should know about the directory."""
-        path = self.directory.path
-        if self.directory.managed and (text := self._other_settings()):
-            self.events.log(
-                logging.WARNING,
-                "another process uses %s with other settings: %s; the shortest window wins for all files",
-                path,
-                text,
-            )
-        if not self.directory.can_lock:
-            self.events.log(
-                logging.WARNING,
-                "this system has no flock: a file counts as in use while the system refuses to delete it (Windows), "
-                "and no promise is tested here",
-            )
-        if self.directory.group_writable:
-            self.events.log(
-                logging.WARNING,
-                "%s is writable by its group, whose members can replace the files in it; run: chmod g-w %s",
-                path,
-                path,
-            )
-        if not self.directory.managed:
-            self.events.log(
-                logging.WARNING,
-                "%s already holds other *.log files: it is written to, but not swept; adopt: true sweeps it too",
-                path,
-            )
-
-    def _other_settings(self) -> str:
-        """How the settings of a live process differ: each sweeps by its own."""
-        others = Owners(self.directory)
-        try:
-            return differences(self.settings.config, self.directory, SETTINGS) if others.any_alive() else ""
-        except OSError:
-            return ""  # there is no copy, or it cannot be read: nothing depends on it
-        finally:
-            others.close()
-
     def _flush(self) -> Slices:
         """What the worker does once a flush interval."""
         if self.settings.refresh(self.events, self.counters):
@@ -391,28 +349,9 @@ class Engine:
         yield from self.flusher.flush()
 
     def _make_storage(self) -> Storage:
-        """Where the log is. Reported, once, where a crash may lose what it holds."""
-        config = self.settings.config
-        if not config.crash_journal or self.closed:
+        if self.closed:
             return PrivateStorage()
-        try:
-            limit = int(config.crash_journal_mb * 1_000_000)
-            storage = SharedStorage(Path(config.crash_journal_directory), self.directory, limit)
-        except StorageError as error:
-            if self.log.is_open:
-                return PrivateStorage()  # once more: the flusher has said that it is gone
-            if config.crash_journal == "auto":
-                self.events.log(logging.INFO, "a crash may lose the last flush interval: %s", error)
-            else:
-                self.events.report(
-                    "crash journal",
-                    "a crash may lose the last flush interval: %s",
-                    error,
-                    subject="journal",
-                    level=logging.WARNING,
-                )
-            return PrivateStorage()
-        return storage
+        return make_storage(self.directory, self.settings.config, self.events, is_again=self.log.is_open)
 
     def _has_room(self, size: int) -> bool:
         """Whether so many bytes more fit into memory: what is not applied yet counts, too."""

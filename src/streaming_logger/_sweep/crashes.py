@@ -129,7 +129,7 @@ class Crashes:
         if self.faults.lasts("stuck recovery", name):
             return
         reason = f"it recovers {name}, and stands still"
-        self._context.events.emit(RecoveryPassedOver(holder=process, reason=reason))
+        self._context.events.emit(RecoveryPassedOver(holder=process, reason=reason), log=False)
         self.faults.report(
             "stuck recovery", "%s recovers %s and makes no progress: continuing without it", process, name, subject=name
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from streaming_logger._context import Context
+from streaming_logger._disk.entries import Entry
 from streaming_logger._disk.locks import LockTable
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
-from streaming_logger._disk.store import Entry
 from streaming_logger._sweep.rules import Need, Room, Rules
 
 __all__ = ["Emergency"]

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from streaming_logger._base.errors import reason_of
 from streaming_logger._context import Context
 from streaming_logger._disk.directory import PRIVATE
+from streaming_logger._disk.entries import Entry
 from streaming_logger._disk.names import session_id_of
 from streaming_logger._disk.owner import Owners
 from streaming_logger._disk.peek import peek
 from streaming_logger._disk.process_files import is_temporary, remove_abandoned, temporary_files
-from streaming_logger._disk.store import BusyError, Claim, ClaimedError, Entry, ForeignFileError
+from streaming_logger._disk.store import BusyError, Claim, ClaimedError, ForeignFileError
 from streaming_logger._disk.timing import is_timing_name, log_name_of
 from streaming_logger._events.model import DiskEmergency, SessionDeleted
 from streaming_logger._sweep.rules import Facts, Need, Rules, Verdict

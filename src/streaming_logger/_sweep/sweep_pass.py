@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from streaming_logger._base.stats import SweepReport
 from streaming_logger._context import Context
+from streaming_logger._disk.entries import Entry
 from streaming_logger._disk.names import session_id_of
-from streaming_logger._disk.store import Entry
 from streaming_logger._sweep.emergency import Emergency
 from streaming_logger._sweep.files import Files, Swept
 from streaming_logger._sweep.rules import Rules

@@ -175,7 +175,7 @@ MESSAGES = (
     ),
     Message(("the crash journal is whole again",), "", "None needed: the fault is over."),
     Message(
-        ("%s recovers %s and makes no progress: continuing without it",),
+        ("%s recovers %s and makes no progress: continuing without it", "%s is passed over: %s"),
         "crash-journal",
         "The process that recovers a dead process's sessions is stopped or hangs. Resume or end it.",
     ),

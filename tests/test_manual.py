@@ -101,17 +101,30 @@ def test_every_ending_has_a_meaning() -> None:
 _LOGGING = {"log": 1, "report": 1, "_report": 1, "clear": 1}
 
 
+def _logged_in(function: ast.AST) -> set[str]:
+    """Constants, and local names of constants, that a function gives to a call that logs."""
+    found, named = set(), {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            named.update({ast.unparse(target): node.value.value for target in node.targets})
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
+            given = dict(enumerate(node.args)).get(_LOGGING[node.func.attr])
+            text = given.value if isinstance(given, ast.Constant) else named.get(ast.unparse(given)) if given else None
+            if isinstance(text, str) and text and "logging.DEBUG" not in ast.unparse(node):
+                found.add(text)
+    return found
+
+
 def logged() -> set[str]:
     """The format strings of the log, as the source has them; those for debugging left out."""
     texts = [LogText(cls.level, cls.message[0], ()) for cls in event_classes()]
     texts.append(TextDropped(session="", characters=1, reason=SESSION_CAP).log_text())
     found = {text for level, text, *_ in texts if text and level > logging.DEBUG}
     for path in (ROOT / "src" / "streaming_logger").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
-                text = dict(enumerate(node.args)).get(_LOGGING[node.func.attr])
-                if isinstance(text, ast.Constant) and text.value and "logging.DEBUG" not in ast.unparse(node):
-                    found.add(text.value)
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found |= _logged_in(function)
     return found
 
 

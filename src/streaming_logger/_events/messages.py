@@ -133,6 +133,11 @@ MESSAGES = (
         "Read the session with `streaming-logger show`; let the server stop it with `on_runaway`.",
     ),
     Message(
+        ("%s looped for %d characters, %d of them after it was found",),
+        "runaways",
+        "The loop or its stream is over. The second number is what `on_runaway` could have saved.",
+    ),
+    Message(
         ("on_runaway failed: %r", "on_runaway hangs: %d calls have not returned"),
         "runaways",
         "Fix the application's callback.",
@@ -159,12 +164,20 @@ MESSAGES = (
         "Shared memory is missing, full or too small. Logging goes on without a crash journal.",
     ),
     Message(
-        (
-            "the crash journal is full: a crash may lose text that waits for the flush",
-            "the crash journal is full: a crash may lose the last flush interval",
-        ),
+        ("%d chunks found no room in the crash journal for a while: a crash would have lost them",),
         "crash-journal",
         "Raise `crash_journal_mb`, or find out why the disk delays flushes.",
+    ),
+    Message(
+        ("the crash journal is gone: a crash may lose text",),
+        "crash-journal",
+        "Find the program that deletes files in the shared memory, such as logind with `RemoveIPC=yes`.",
+    ),
+    Message(("the crash journal is whole again",), "", "None needed: the fault is over."),
+    Message(
+        ("%s recovers %s and makes no progress: continuing without it", "%s is passed over: %s"),
+        "crash-journal",
+        "The process that recovers a dead process's sessions is stopped or hangs. Resume or end it.",
     ),
     Message(
         ("cannot archive to %s: %s",),

@@ -26,7 +26,7 @@ OTHERS = {
     "radar.enabled",
     "crash_journal",
 }
-OTHERS |= {"radar.sensitivity", "radar.on_runaway_minimum", "radar.except_sessions"}
+OTHERS |= {"crash_journal_directory", "radar.sensitivity", "radar.on_runaway_minimum", "radar.except_sessions"}
 OTHERS |= {f"archive.{name}" for name in ("url", "when", "only", "compress", "delete_after_upload", "host")}
 NUMBERS = [name for name, *_ in describe() if name not in OTHERS]
 HUGE = pytest.param(10**400, id="huge")  # no float is so large: math.isfinite raises

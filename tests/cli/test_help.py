@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import subprocess
 
 import pytest
-from tools import run
+from tools import COMMAND, run
 
 from streaming_logger.cli import _manual
 
@@ -51,3 +54,18 @@ def test_json_has_the_page_as_it_is_stored() -> None:
     """For programs."""
     assert json.loads(run("help", "disk", "--json").stdout) == {"topic": "disk", "markdown": _manual.page("disk")}
     assert {"topic", "about"} == set(json.loads(run("help", "--json").stdout)[0])
+
+
+def test_page_is_paged_in_a_terminal() -> None:
+    """By the user's pager."""
+    master, slave = os.openpty()
+    environ = {**os.environ, "PAGER": "sed s/^/paged:/", "TERM": "xterm"}
+    done = subprocess.Popen([*COMMAND, "help", "metrics"], stdin=slave, stdout=slave, env=environ)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while data := os.read(master, 4096):
+            shown += data
+    os.close(master)
+    assert done.wait(50) == 0
+    assert shown.startswith(b"paged:METRICS AND HEALTH")

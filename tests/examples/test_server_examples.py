@@ -198,7 +198,7 @@ def test_proxy_whose_client_or_model_server_leaves(tmp_path: Path, replay: Repla
 
 
 def test_latency_that_the_proxy_adds(tmp_path: Path, replay: ReplayServer) -> None:
-    """Printed for the README; that chunks are not gathered is asserted: they arrive at the pace of the model."""
+    """Printed, to be read; that chunks are not gathered is asserted: they arrive at the pace of the model."""
     place = tmp_path / "place"
     asked = question("json+speed=4", stream=True)
     figures: dict[str, list[tuple[float, float]]] = {"direct": [], "proxy": []}

@@ -1,4 +1,4 @@
-"""The servers, and how a stream ends in each: what README's table of outcomes is made of."""
+"""The servers, and how a stream ends in each: what the manual says of servers is proved by."""
 
 from __future__ import annotations
 

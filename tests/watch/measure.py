@@ -107,12 +107,12 @@ def texts() -> dict[str, str]:
     word = lambda: dice.choice(words)  # noqa: E731
     number = lambda: f"{dice.uniform(0, 400):.1f}"  # noqa: E731
     said = ["I will now try it again. ", "Let me check the result. ", "That did not work. ", "So we need another way. "]
-    readme = Path(__file__).parents[2] / "README.md"
+    manual = Path(__file__).parents[2] / "src" / "streaming_logger" / "manual"
     rows = range(2000)
     return {
         "prose": prose,
         "code": "".join(Path(module.__file__ or "").read_text() for module in (statistics, random, json.decoder)),
-        "markdown": readme.read_text(encoding="utf-8"),
+        "markdown": "".join(page.read_text(encoding="utf-8") for page in sorted(manual.glob("*.md"))),
         "csv": "".join(f"{n},{word()},{word()},{number()},2025-{dice.randint(1, 12):02}-11\n" for n in rows),
         "json": json.dumps(
             [{"id": n, "name": word(), "age": dice.randint(18, 80), "at": word()} for n in rows], indent=2

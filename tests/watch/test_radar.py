@@ -312,7 +312,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_memory_of_a_stream_is_as_documented(manual: Make, kind: str) -> None:
-    """What the README's section on sizing says: at most 8 kB for each stream whose text the radar has read."""
+    """What the manual's page on sizing says: at most 8 kB for each stream whose text the radar has read."""
     logger = manual(crash_journal=False)
     names = [f"s{number}" for number in range(40)]
     for name in names:

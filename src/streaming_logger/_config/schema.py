@@ -1,7 +1,7 @@
 """The settings: one frozen value, read and validated whole before it has any effect.
 
 `Config` is the single place where a setting is named, documented and bounded. The
-README's table and the shipped `logging_config.json` are held equal to it by tests.
+manual's table and the shipped `logging_config.json` are held equal to it by tests.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _refuse_bad(settings: Config | RadarConfig | ArchiveConfig, prefix: str) -> 
 
 
 def describe() -> list[tuple[str, object, str]]:
-    """(key, default, meaning) of every setting, for the README's table and the command's help.
+    """(key, default, meaning) of every setting, for the manual's table and the command's help.
 
     >>> describe()[2]
     ('flush_interval_seconds', 2, 'how often buffered chunks go to their files')

@@ -87,13 +87,14 @@ def _prose(lines: list[str], width: int) -> Iterator[str]:
 
 
 def _table(lines: list[str], width: int) -> Iterator[str]:
-    """Each row as a paragraph: a table does not fit a terminal."""
+    """Each row as a paragraph: a table does not fit a terminal. Its main column needs no label."""
     heads, _, *rows = (_cells(line) for line in lines)
+    main = max(range(1, len(heads)), key=lambda column: sum(len(row[column]) for row in rows))
     for first, *rest in rows:
         for line in first.split("\n"):
             yield from _wrapped(line, width, "", "  ")
-        for head, cell in zip(heads[1:], rest, strict=True):
-            label = f"{head}: " if head and len(rest) > 1 else ""
+        for column, cell in enumerate(rest, 1):
+            label = "" if column == main or not heads[column] else f"{heads[column]}: "
             if cell:
                 yield from _wrapped(label + cell, width, _INDENT, _INDENT)
         yield ""

@@ -214,7 +214,7 @@ class Engine:
             self._give_up(0)  # it responds after all: what it loses now is counted one by one
             for _ in range(_CLOSE_TRIES):  # who writes meanwhile, or is interrupted by this, releases it again
                 self.flusher.release()
-                if self.log.close(self.sessions.applied, keep=keep):
+                if self.log.close(self.sessions.applied, keep=keep) is not False:
                     break
             self.context.owner.close()
             self.directory.close()

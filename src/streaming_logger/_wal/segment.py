@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Callable
 
@@ -43,8 +44,9 @@ class Segment:
         self._map.seek(HEADER_SIZE)
 
     def seal(self) -> None:
-        """Nothing fits any more; harmless twice."""
-        self._map.seek(0, 2)
+        """Nothing fits any more; harmless twice, and after it was closed."""
+        with contextlib.suppress(ValueError):
+            self._map.seek(0, 2)
 
     @property
     def end(self) -> int:

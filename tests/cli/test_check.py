@@ -13,7 +13,7 @@ import pytest
 from tools import Server, age, run
 
 from streaming_logger._disk.directory import Directory
-from streaming_logger._disk.journal_file import is_available
+from streaming_logger._wal.storage import is_available
 from streaming_logger.cli import _doctor
 from streaming_logger.cli._target import find_target
 from streaming_logger.cli._view import scan

@@ -197,9 +197,9 @@ class Log:
 
     @property
     def end(self) -> int:
-        """The place in the log behind its last record; behind the last segment when that is sealed."""
+        """The place in the log behind its last record in a segment."""
         for last in self.segments[-1:]:
-            return last.start + last.tell()
+            return last.start + last.filled
         return self._start
 
     @property
@@ -285,7 +285,7 @@ class Log:
 
     def _make_spare(self) -> None:
         size = self._size
-        while size > self._first_size and not self._has_room(size):
+        while size > self._first_size and not self._has_room(_IN_MEMORY * size):
             size //= 2
         while size >= self._first_size:
             spare = self.storage.make(size)

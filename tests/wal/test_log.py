@@ -15,10 +15,11 @@ import pytest
 
 from conftest import logs
 from streaming_logger import StreamingLogger
-from streaming_logger._wal.log import FIRST_SIZE, Log
+from streaming_logger._wal.log import Log
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import NUL, chunk_record
 from streaming_logger._wal.segment import SMALLEST_SIZE, Segment
+from streaming_logger._wal.supply import FIRST_SIZE
 from streaming_logger.testing import ManualLogger
 
 Make = Callable[..., ManualLogger]
@@ -237,7 +238,7 @@ def test_drops_are_counted_and_marked_in_their_place(manual: Make, tmp_path: Pat
     logger.write("s", "first;")
     log._make_spare = lambda: None  # type: ignore[method-assign]  # no memory for segments
     log.segments[-1].seal()
-    log._spares.clear()
+    log._supply.empty()
     for _ in range(30):
         logger.write("s", "x" * 50_000)
     logger.write("t", "y" * 50_000)
@@ -269,10 +270,10 @@ def test_log_grows_and_shrinks() -> None:
     for _ in range(15):
         log.tend()
         reader.read()
-        if log._size == FIRST_SIZE:
+        if log._supply._size == FIRST_SIZE:
             log.rotate()
             reader.read()
-    assert log._size == FIRST_SIZE
+    assert log._supply._size == FIRST_SIZE
     assert storage.used <= 4 * FIRST_SIZE
 
 
@@ -300,7 +301,7 @@ def test_small_budget_has_small_segments() -> None:
     add(log, b"x")
     log.keep_ready()
     assert storage.made == [SMALLEST_SIZE] * 3
-    assert log._reserve is not None
+    assert log._supply._reserve is not None
 
 
 def test_note_finds_room_in_the_reserve() -> None:

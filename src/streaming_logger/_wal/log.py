@@ -269,7 +269,10 @@ class Log:
         return True
 
     def _is_moved(self, record: bytes) -> bool:
-        return self._moving is not None and self._moving[0] is record and self._moving[1].holds(record, self._moving[2])
+        if self._moving is None:
+            return False
+        last, segment, at = self._moving
+        return last is record and segment in self.segments and segment.holds(record, at)
 
     def replace_storage(self) -> bool:
         """Goes on in new storage, since the old one is not whole any more; whether there is one.

@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "_watch",
         "_archive",
     },
-    "_view": {"_base", "_disk", "_events", "_config", "_context", "_sweep", "_watch"},
+    "_view": {"_base", "_disk", "_events", "_config", "_context", "_wal", "_sweep", "_watch"},
     "cli": {"_base", "_disk", "_events", "_config", "_context", "_wal", "_sweep", "_watch", "_archive", "_view"},
     "integrations": {"_base", "_events", "_text", "_logger", "_stream_log", "_default"},
 }

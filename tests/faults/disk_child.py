@@ -40,7 +40,12 @@ def life(directory: Path, *, worker: bool) -> Iterator[str]:
             logger.write(session, text)
         logger.flush()
 
-    for _ in range(600):  # a sealed block and chunks behind it: writev
+    (directory / "many.log").mkdir()
+    for _ in range(300):
+        logger.write("many", "m")
+    logger.flush()
+    (directory / "many.log").rmdir()
+    for _ in range(300):  # chunks behind what was refused: writev
         logger.write("many", "m")
     one_round("1;")
     logger.write("done", "1;")

@@ -61,15 +61,14 @@ def test_step_of_one_session_that_raises_is_its_own(
     for name in names:
         logger.write(name, "before;")
     logger.advance(2)
-    bad: list[int] = [
-        session.file.fd for id_, session in logger._engine.table.live.items() if id_ == "s7" and session.file
-    ]
+    files = [session.file for session in logger._engine.sessions.live.values() if session.id == "s7"]
+    bad = [file.fd for file in files if file is not None]
     assert bad
 
     def of_bad(file: object) -> bool:
         return isinstance(file, OpenFile) and file.fd in bad
 
-    real_cut = Cap.apply
+    real_cut = Cap._apply
     with monkeypatch.context() as patch:
         if step == "open":
             logger.write("new", "new;")
@@ -84,7 +83,7 @@ def test_step_of_one_session_that_raises_is_its_own(
             )
         elif step == "cut":
             patch.setattr(
-                Cap, "apply", lambda self, session: _raise(error) if session.id == "s7" else real_cut(self, session)
+                Cap, "_apply", lambda self, session: _raise(error) if session.id == "s7" else real_cut(self, session)
             )
         elif step == "close":
             real_close = Store.close

@@ -3,12 +3,13 @@
 The k-th point, for every k until a life runs through. A point is where the interpreter looks
 at its eval breaker: after a call, after a jump back, at the start of a function. Finalizers
 run where a container is made, too; they may call back, but cannot raise.
+
+Up to CPython 3.11 `sys.settrace` tells of each instruction; from 3.12 on it skips most, and `sys.monitoring` does.
 """
 
 from __future__ import annotations
 
 import dis
-import fcntl
 import gc
 import json
 import os
@@ -16,10 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ pytestmark = [
 
 PACKAGE = str(Path(streaming_logger.__file__).parent)
 AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+NO_CALLS = ("CALL_INTRINSIC",)
 MAKES = ("BUILD_", "LIST_EXTEND", "MAKE_FUNCTION", "LIST_TO_TUPLE")
 #: No life has more points than this; one that never runs through is an error.
 MANY = 3000
@@ -59,34 +61,106 @@ class Injector:
         self.left, self.action, self.raises = k, action, raises
         self.where = ""
         self._before: dict[FrameType, str] = {}
+        self._observer = Tracing(self) if sys.version_info < (3, 12) else Monitoring(self)
 
     def __enter__(self) -> None:
         gc.disable()  # else the finalizer of an earlier life's logger may be what is interrupted
-        sys.settrace(self.trace)
+        self._observer.start()
 
     def __exit__(self, *exc: object) -> None:
-        sys.settrace(None)
+        self.stop()
         gc.enable()
 
-    def trace(self, frame: FrameType, event: str, arg: object) -> Any:
-        if self.where or not frame.f_code.co_filename.startswith(PACKAGE):
+    def stop(self) -> None:
+        self._observer.stop()
+        self._before.clear()
+
+    def begins(self, frame: FrameType) -> None:
+        """A function begins."""
+        self._before[frame] = "RESUME"
+
+    def ends(self, frame: FrameType) -> None:
+        """A function ends."""
+        self._before.pop(frame, None)
+
+    def instruction(self, frame: FrameType, offset: int) -> None:
+        """An instruction is about to run: the point is between it and the one before."""
+        operation = operations(frame.f_code).get(offset, "")
+        before, self._before[frame] = self._before.get(frame, ""), operation
+        is_point = before.startswith(AFTER) and not before.startswith(NO_CALLS)
+        if is_point or (not self.raises and operation.startswith(MAKES)):
+            self.left -= 1
+            if self.left <= 0:
+                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
+                self.stop()
+                self.action()
+
+
+class Tracing:
+    """Tells an injector of each instruction, by `sys.settrace`."""
+
+    def __init__(self, injector: Injector) -> None:
+        self._injector = injector
+
+    def start(self) -> None:
+        sys.settrace(self._trace)
+
+    def stop(self) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, arg: object) -> Any:
+        if self._injector.where or not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         if event == "call":
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            self._before[frame] = "RESUME"
+            self._injector.begins(frame)
         elif event == "opcode":
-            operation = operations(frame.f_code).get(frame.f_lasti, "")
-            before, self._before[frame] = self._before.get(frame, ""), operation
-            if before.startswith(AFTER) or (not self.raises and operation.startswith(MAKES)):
-                self.left -= 1
-                if self.left <= 0:
-                    self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
-                    self._before.clear()
-                    self.action()
-                    return None
+            self._injector.instruction(frame, frame.f_lasti)
         elif event == "return":
-            self._before.pop(frame, None)
-        return self.trace
+            self._injector.ends(frame)
+        return self._trace
+
+
+class Monitoring:
+    """The same by `sys.monitoring`, which other threads meet, too."""
+
+    TOOL = 3
+
+    def __init__(self, injector: Injector) -> None:
+        self._injector = injector
+        self._thread = threading.get_ident()
+
+    def start(self) -> None:
+        monitoring = sys.monitoring
+        if monitoring.get_tool(self.TOOL) is None:
+            monitoring.use_tool_id(self.TOOL, "interruptions")
+        events = monitoring.events
+        for code in codes():
+            monitoring.set_local_events(self.TOOL, code, events.INSTRUCTION | events.PY_RETURN)
+        monitoring.register_callback(self.TOOL, events.INSTRUCTION, self._instruction)
+        monitoring.register_callback(self.TOOL, events.PY_RETURN, self._return)
+
+    def stop(self) -> None:
+        for event in (sys.monitoring.events.INSTRUCTION, sys.monitoring.events.PY_RETURN):
+            sys.monitoring.register_callback(self.TOOL, event, None)
+
+    def _instruction(self, code: CodeType, offset: int) -> None:
+        if threading.get_ident() == self._thread and not self._injector.where:
+            self._injector.instruction(sys._getframe(1), offset)
+
+    def _return(self, code: CodeType, offset: int, value: object) -> None:
+        if threading.get_ident() == self._thread:
+            self._injector.ends(sys._getframe(1))
+
+
+def codes() -> Iterator[CodeType]:
+    """The code of all functions of this library."""
+    waiting = [each.__code__ for each in gc.get_objects() if type(each) is FunctionType]
+    while waiting:
+        code = waiting.pop()
+        if code.co_filename.startswith(PACKAGE):
+            yield code
+            waiting += [each for each in code.co_consts if type(each) is CodeType]
 
 
 class Life:
@@ -100,6 +174,8 @@ class Life:
         self.logger: StreamingLogger | None = None
         self.back = 0
         self.must_have_ended = False
+        self.held = threading.Event()
+        self.held.set()
 
     def open(self) -> None:
         self.logger = StreamingLogger(self.config, directory=self.directory)
@@ -113,8 +189,32 @@ class Life:
             self.logger.write("s", f"{number:04d};")
             self.sure.append(number)
 
+    def hold_worker(self) -> None:
+        """The worker does nothing until the life is interrupted, or over."""
+        assert self.logger is not None
+        self.held.clear()
+        reached = threading.Event()
+
+        def job() -> None:
+            reached.set()
+            self.held.wait()
+
+        self.logger._engine.worker.submit(job)
+        reached.wait()
+
+    def fill(self, *, segments: int) -> None:
+        """Leaves no room for a chunk in this segment of the log, and in the spare one."""
+        assert self.logger is not None
+        log = self.logger._engine.log
+        for number in range(segments):
+            if number:
+                self.logger.write("f", "x")
+            room = log.segments[-1].size - log.segments[-1].tell()
+            self.logger.write("f", "x" * (room - 8))
+
     def call_back(self, name: str) -> None:
         """What a handler may do on the thread that it interrupts."""
+        self.held.set()
         if name == "raise":
             raise Interruption
         if name == "get":
@@ -167,24 +267,63 @@ def first_write(life: Life) -> Iterator[None]:
     life.write(2)
 
 
-def seal(life: Life) -> Iterator[None]:
+def no_room(life: Life) -> Iterator[None]:
     life.open()
-    life.write(510)
+    life.write(5)
+    life.logger.flush()  # from here on there is a spare segment
+    life.hold_worker()
+    life.fill(segments=1)
     yield
     life.write(3)
 
 
-def seal_while_full(life: Life) -> Iterator[None]:
+def no_room_with_times(life: Life) -> Iterator[None]:
+    return no_room(life)
+
+
+def queue(life: Life) -> Iterator[None]:
     life.open()
-    with locked(life.directory / "s.log"):
-        life.write(511)
-        life.write(511)
-        yield
-        life.write(3)
+    life.write(5)
+    life.logger.flush()
+    life.hold_worker()
+    life.fill(segments=2)
+    yield
+    life.write(3)
 
 
-def seal_with_times(life: Life) -> Iterator[None]:
-    return seal(life)
+def queue_with_times(life: Life) -> Iterator[None]:
+    return queue(life)
+
+
+def drop(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    life.logger.flush()
+    life.hold_worker()
+    life.fill(segments=1)
+    yield
+    life.write(3)
+
+
+def long_chunk(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(1)
+    life.logger.flush()
+    yield
+    for number in range(2):
+        life.logger.write("long", f"{number}" * 40_000)
+    life.write(1)
+
+
+def rotation_by_worker(life: Life) -> Iterator[None]:
+    life.open()
+    life.write(5)
+    life.logger.flush()
+    life.fill(segments=1)
+    yield
+    life.write(1)
+    life.logger.flush()
+    life.write(1)
 
 
 def complete_and_wait(life: Life) -> Iterator[None]:
@@ -251,20 +390,15 @@ def first_use(life: Life) -> Iterator[None]:
     life.write(2)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another process locks the file, so that nothing is written to it."""
-    path.touch(0o600)
-    with path.open("rb") as foreign:
-        fcntl.flock(foreign, fcntl.LOCK_EX)
-        yield
-
-
 LIVES = [
     first_write,
-    seal,
-    seal_while_full,
-    seal_with_times,
+    no_room,
+    no_room_with_times,
+    queue,
+    queue_with_times,
+    drop,
+    long_chunk,
+    rotation_by_worker,
     complete_and_wait,
     complete,
     flush,
@@ -274,9 +408,12 @@ LIVES = [
 ]
 LIVES += [construct, first_use]
 ACTIONS = ["raise", "write", "complete", "flush", "close", "stats", "get"]
-#: While another process locks the file, whatever waits for the disk takes its 5 s.
 CASES = [(life, action) for life in LIVES for action in ACTIONS]
-CASES = [case for case in CASES if case[0] is not seal_while_full or case[1] in ("raise", "write", "stats", "get")]
+SETTINGS: dict[Any, dict[str, Any]] = {
+    no_room_with_times: {"record_timing": True},
+    queue_with_times: {"record_timing": True},
+    drop: {"max_buffer_mb": 0.003},
+}
 
 
 def close_directories(place: Path) -> None:
@@ -294,13 +431,11 @@ def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str
     """One life with one interruption at the k-th point; where that was, or "" when there are fewer."""
     place.mkdir()
     os.chdir(place)
-    common = {"crash_journal": journal, "crash_journal_mb": 1}  # quick to make
+    common = {"crash_journal": journal, "crash_journal_mb": 4}  # quick to make
     section = {"flush_interval_seconds": 60, **common}
     Path("logging_config.json").write_text(json.dumps({"streaming_logs": section}))
     threads = len(os.listdir("/proc/self/task"))
-    settings: dict[Any, dict[str, Any]] = {seal_while_full: {"max_buffer_mb": 0.003}}
-    settings[seal_with_times] = {"record_timing": True}
-    life = Life(place, **common, **settings.get(scenario, {}))
+    life = Life(place, **common, **SETTINGS.get(scenario, {}))
     steps = scenario(life)
     next(steps)
     injector = Injector(k, lambda: life.call_back(action), action == "raise")
@@ -310,7 +445,8 @@ def one_run(place: Path, scenario: Callable[[Life], Iterator[None]], action: str
     except Interruption:
         pass
     finally:
-        sys.settrace(None)
+        injector.stop()
+        life.held.set()
         steps.close()
     del steps
     life.must_have_ended = scenario is wrapped and action == "raise"

@@ -35,8 +35,8 @@ def test_high_turnover_of_10_000_sessions(live: Live) -> None:
     stats = logger.stats()
     assert (stats.sessions_completed, stats.sessions_active, stats.files_open) == (10_000, 0, 0)
     assert (stats.chunks_written, stats.bytes_buffered, stats.dropped_characters) == (50_000, 0, {})
-    table = logger._engine.table
-    assert (len(table.live), len(table.end_queue), table.used_bytes) == (0, 0, 0)
+    sessions = logger._engine.sessions
+    assert (len(sessions.live), len(sessions.ended), sessions.used) == (0, 0, 0)
 
 
 def test_high_turnover_with_deletion_at_completion(live: Live) -> None:

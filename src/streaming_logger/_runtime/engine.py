@@ -107,16 +107,19 @@ class Engine:
 
     def open(self) -> None:
         """Makes the directory ready. Raises `DirectoryError`; any other fault heals by itself later."""
-        config = self.settings.config
-        self.settings.opened(self.events)
-        if not config.enabled:
-            return
+        try:
+            if self.settings.config.enabled:
+                self._open_directory()
+        finally:
+            self.settings.opened(self.events)  # last: a log handler may write to the logger
+
+    def _open_directory(self) -> None:
+        config, path = self.settings.config, self.directory.path
         try:
             self.directory.open()
         except DirectoryError:
             raise
         except OSError as error:
-            path = self.directory.path
             self.events.report("directory", "%s: %s; text stays in memory", path, error, subject=str(path))
         else:
             warn(self.directory, self.settings.config, self.events)
@@ -214,7 +217,7 @@ class Engine:
             self._give_up(0)  # it responds after all: what it loses now is counted one by one
             for _ in range(_CLOSE_TRIES):  # who writes meanwhile, or is interrupted by this, releases it again
                 self.flusher.release()
-                if self.log.close(self.sessions.applied, keep=keep):
+                if self.log.close(self.sessions.applied, keep=keep) is not False:
                     break
             self.context.owner.close()
             self.directory.close()

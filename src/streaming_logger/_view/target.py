@@ -73,6 +73,11 @@ class Target:
         return Directory(self.path, adopt=self.config.adopt)
 
     @property
+    def logs(self) -> Path:
+        """Where the servers' logs in memory are."""
+        return Path(self.config.crash_journal_directory)
+
+    @property
     def managed(self) -> bool:
         """Whether a streaming logger sweeps this directory."""
         return self.config.adopt or is_directory(self.path / PRIVATE)

@@ -1,7 +1,7 @@
 """The text of a session, from any offset: the one place that reads it.
 
-Offsets are in bytes, as the ledger and the timing file have them. What a server holds in memory belongs behind the
-file's end; whoever reads by offset, up to an empty part, gets it without a change.
+Offsets are in bytes, as the ledger and the timing file have them. What a server has not written yet is read from its
+log, and comes behind the file's end: text is seen as soon as it is logged.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_logger._disk.directory import Directory
+from streaming_logger._wal.reader import Tail, tails
 
 __all__ = ["PART", "Text", "utf8_decoder"]
 
@@ -26,9 +28,11 @@ def utf8_decoder() -> codecs.IncrementalDecoder:
 class Text:
     """The text of one session. It stays readable when its file is deleted, until it is closed."""
 
-    def __init__(self, directory: Directory, name: str) -> None:
-        """`name` is that of its file. Raises `OSError`."""
+    def __init__(self, directory: Directory, name: str, logs: Path | None = None) -> None:
+        """`name` is that of its file; `logs`, where the logs of live processes are read. Raises `OSError`."""
         self._directory = directory
+        self._name = name
+        self._logs = logs
         self._fd = directory.open_file(name, os.O_RDONLY)
         found = os.fstat(self._fd)
         self.identity = (found.st_dev, found.st_ino)
@@ -45,11 +49,25 @@ class Text:
     @property
     def size(self) -> int:
         """Bytes that can be read now. It grows while the session is active."""
+        written, tail = self.written, self._tail()
+        return written if tail is None else max(written, tail.at + len(tail.text))
+
+    @property
+    def written(self) -> int:
+        """Bytes in the file."""
         return os.fstat(self._fd).st_size
 
     def read(self, offset: int, limit: int = PART) -> bytes:
         """The text from an offset, `limit` bytes at the most; empty where there is no more yet."""
-        return os.pread(self._fd, limit, offset)
+        part = os.pread(self._fd, limit, offset)
+        if part or (tail := self._tail()) is None:
+            return part
+        if offset < tail.at:  # it was written meanwhile
+            return os.pread(self._fd, limit, offset)
+        return tail.text[offset - tail.at :][:limit]
+
+    def _tail(self) -> Tail | None:
+        return None if self._logs is None else tails(self._logs, self._directory, [self._name]).get(self._name)
 
     def parts(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The same in parts, up to an offset or as far as there is text."""

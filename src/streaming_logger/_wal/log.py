@@ -33,7 +33,8 @@ _QUIET_INTERVALS = 10
 #: A caller waits so long for another one that moves on to a new segment; whoever holds the lock needs microseconds,
 #: unless the process is suspended at this very point.
 _LOCK_SECONDS = 0.5
-_NOTE_SECONDS = 0.05
+#: The worker does so.
+_WORKER_SECONDS = 0.05
 
 
 class Storage(Protocol):
@@ -83,6 +84,8 @@ class Log:
         self._has_reserve = False
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._is_stuck = False
+        """Whether whoever has the lock keeps it, as a handler in it that waits for the worker."""
         self._moving: tuple[bytes, Segment, int] | None = None
         """The record that was moved out of the queue last, and to where."""
         self.unprotected = 0
@@ -100,17 +103,19 @@ class Log:
     def add(self, record: bytes, *, force: bool = False) -> bool:
         """Adds a record, whatever it takes; false when there is no memory for it. `force`: it is small, and must be."""
         before = len(self.segments)
-        is_taken = self._alone(lambda: self._add_to_segment(record)) or self._queue(record, force=force)
+        is_taken = self._alone(lambda: self._add_to_segment(record) or self._queue(record, force=force))
+        if is_taken is None:
+            is_taken = self._queue(record, force=force)
         if self._waiting or len(self.segments) > before > 0:
             self._on_filling()  # without the lock: it may start a thread, or do the worker's work
         return is_taken
 
-    def _alone(self, work: Callable[[], bool], seconds: float = _LOCK_SECONDS) -> bool:
-        """Does something under the lock; false where that is not to be had, or held by whoever this interrupts."""
+    def _alone(self, work: Callable[[], bool], seconds: float = _LOCK_SECONDS) -> bool | None:
+        """Does something under the lock; None where that is not to be had, or held by whoever this interrupts."""
         if is_owned(self._lock):
-            return False
+            return None
         try:
-            return self._lock.acquire(timeout=seconds) and work()
+            return work() if self._lock.acquire(timeout=seconds) else None
         finally:
             # Asks nothing first: a signal handler that raises after a call in here would leave the lock taken.
             try:  # noqa: SIM105
@@ -141,7 +146,7 @@ class Log:
         return True
 
     def _queue(self, record: bytes, *, force: bool) -> bool:
-        """Without the lock: every step of this is one that others may come between, or that may be the last."""
+        """Needs no lock, but keeps the order among threads only under it: any step of this may be the last."""
         size = len(record)
         if not force and not self._has_room(self._waiting_bytes + size):
             return False
@@ -193,9 +198,9 @@ class Log:
 
     @property
     def end(self) -> int:
-        """The place in the log behind its last record; behind the last segment when that is sealed."""
+        """The place in the log behind its last record in a segment."""
         for last in self.segments[-1:]:
-            return last.start + last.tell()
+            return last.start + last.filled
         return self._start
 
     @property
@@ -269,12 +274,29 @@ class Log:
             if self._size > FIRST_SIZE:
                 self._make_spare()  # text comes fast
         if self._waiting:
-            self._alone(self._move_waiting, 0)  # a caller that adds one more wakes the worker
+            self._is_stuck = self._alone(self._move_waiting, _WORKER_SECONDS) is None
         return not self._waiting
+
+    def stuck(self) -> bytes | None:
+        """The first record that waits, where it cannot be moved: all segments before it are complete.
+
+        The worker applies it as it is, and then calls `unstick`.
+        """
+        try:
+            return self._waiting[0] if self._is_stuck else None
+        except IndexError:
+            self._is_stuck = False
+            return None
+
+    def unstick(self, record: bytes) -> None:
+        """It is applied; harmless twice. What recovery would make of the log without it nobody knows."""
+        if self._waiting and self._waiting[0] is record:
+            self.storage.give_up()
+            self._waiting.popleft()
 
     def _make_spare(self) -> None:
         size = self._size
-        while size > self._first_size and not self._has_room(size):
+        while size > self._first_size and not self._has_room(_IN_MEMORY * size):
             size //= 2
         while size >= self._first_size:
             spare = self.storage.make(size)
@@ -302,8 +324,8 @@ class Log:
             self._waiting.popleft()
             self._waiting_bytes -= len(record)
         self._waiting_bytes, self._moving = 0, None
-        self.storage.note_waiting(waiting=False)
         self._publish()
+        self.storage.note_waiting(waiting=bool(self._waiting))
         return True
 
     def _is_moved(self, record: bytes) -> bool:
@@ -314,7 +336,7 @@ class Log:
 
         What was added before stays in memory until it is released, and is not protected.
         """
-        if not self._lock.acquire(timeout=_NOTE_SECONDS):
+        if not self._lock.acquire(timeout=_WORKER_SECONDS):
             return False
         try:
             old, storage = self.storage, self._make_storage()
@@ -340,7 +362,7 @@ class Log:
 
     def add_note(self, record: bytes) -> bool:
         """Adds a record of the worker's, if there is room now. It waits in no queue."""
-        return self._alone(lambda: self._add_note(record), _NOTE_SECONDS)
+        return bool(self._alone(lambda: self._add_note(record), _WORKER_SECONDS))
 
     def _add_note(self, record: bytes) -> bool:
         while True:
@@ -360,7 +382,7 @@ class Log:
 
     def rotate(self) -> bool:
         """Moves on to a new segment, so that the older ones can be released; whether it did."""
-        return self._alone(self._rotate, 0)
+        return bool(self._alone(self._rotate, 0))
 
     def _rotate(self) -> bool:
         if self._waiting or not self._advance():
@@ -398,12 +420,12 @@ class Log:
             self.storage.remove(self._spares.pop())
         self._make_spare()
 
-    def close(self, place: int, *, keep: bool) -> bool:
-        """Gives all of it up, if nothing stands behind a place; whether it did. `keep`: for whoever recovers it.
+    def close(self, place: int, *, keep: bool) -> bool | None:
+        """Gives all of it up, unless something stands behind a place. `keep`: for whoever recovers it.
 
-        Whoever adds something later begins it anew.
+        Whether it did; None where whoever has the lock keeps it. Whoever adds something later begins it anew.
         """
-        return self._alone(lambda: self._close(place, keep=keep))
+        return self._alone(lambda: self._close(place, keep=keep), _WORKER_SECONDS)
 
     def _close(self, place: int, *, keep: bool) -> bool:
         self._shut()

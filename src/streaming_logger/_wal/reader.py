@@ -30,6 +30,8 @@ class Tail(NamedTuple):
     session_id: str
     file_name: str
     text: bytes
+    at: int
+    """The size of the file behind which it comes."""
     is_active: bool
     """Whether the session goes on, as far as the log says."""
 
@@ -64,7 +66,7 @@ def _add(found: dict[str, Tail], turn: Turn, size: int) -> None:
     before = found.get(turn.file_name)
     rest = (b"" if before is None else before.text) + text[written:]
     if rest or turn.end is None:
-        found[turn.file_name] = Tail(turn.session_id, turn.file_name, rest, turn.end is None)
+        found[turn.file_name] = Tail(turn.session_id, turn.file_name, rest, size, turn.end is None)
 
 
 def _headers(place: Path, directory: Directory) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Callable
 
@@ -24,13 +25,13 @@ class Segment:
     A segment that is not open, and one that is sealed, have their position at the end: `write` raises `ValueError`.
     """
 
-    __slots__ = ("_map", "name", "size", "start", "tell", "write")
+    __slots__ = ("_map", "_sealed_at", "name", "size", "start", "tell", "write")
 
     def __init__(self, mapping: mmap.mmap, name: str) -> None:
         self._map = mapping
         self.name = name
         """Its file's; empty for one that no file stands behind."""
-        self.size = len(mapping)
+        self.size = self._sealed_at = len(mapping)
         self.start = 0
         """Its place in the log: that of its first byte."""
         self.write: Callable[[bytes], object] = mapping.write
@@ -41,14 +42,26 @@ class Segment:
 
     def open(self, start: int, fields: int) -> None:
         """Gives an empty segment its place in the log; from here on records fit."""
-        self.start = start
+        self.start, self._sealed_at = start, self.size
         self._map[1:HEADER_SIZE] = b"%020d %d" % (start, fields) + b" " * (HEADER_SIZE - 23)
         self._map[:1] = b"#"  # one byte, which no kill tears
         self._map.seek(HEADER_SIZE)
 
     def seal(self) -> None:
-        """Nothing fits any more; harmless twice."""
-        self._map.seek(0, 2)
+        """Nothing fits any more; harmless twice, and after it was closed."""
+        with contextlib.suppress(ValueError):
+            if (at := self.tell()) < self.size:
+                self._sealed_at = at
+            self._map.seek(0, 2)
+
+    @property
+    def filled(self) -> int:
+        """How many bytes are in use, also of one that is sealed; one record less where that came just before."""
+        try:
+            at = self.tell()
+        except ValueError:  # closed meanwhile
+            at = self.size
+        return self._sealed_at if at == self.size else at
 
     @property
     def end(self) -> int:

@@ -64,6 +64,10 @@ class SharedStorage:
     """
 
     is_shared = True
+    # Here, for one whose constructor was interrupted.
+    _fd = -1
+    _name = ""
+    _is_given_up = False
 
     def __init__(self, place: Path, directory: Directory, limit: int) -> None:
         """For the sessions of `directory`, `limit` bytes of segments at most. Raises `StorageError`; leaves nothing."""
@@ -73,9 +77,6 @@ class SharedStorage:
         self._inodes: dict[str, int] = {}
         self._count = 0
         self._directory = directory
-        self._fd = -1
-        self._name = ""
-        self._is_given_up = False
         if not is_available(place):
             raise StorageError(f"{place} is no storage in memory that this process may write to")
         if not self.has_room(LEAST_SIZE):

@@ -87,6 +87,7 @@ class Sessions:
         self._parts_from: dict[int, int] = {}
         self._adds: dict[bytes, Callable[..., None]] = {}
         self._pairs: _Pairs | None = None
+        self._stuck: bytes | None = None
         self._version = 0
 
     # -- the worker ------------------------------------------------------------------
@@ -96,13 +97,20 @@ class Sessions:
         fields = self._log.fields
         while True:
             if (pairs := self._pairs) is None:
+                if self._stuck is not None:
+                    self._log.unstick(self._stuck)
+                stuck = self._log.stuck()  # first: what came before it is in the segments
                 place, found = self._log.news(self.applied)
+                if found or stuck is None:
+                    stuck = None
+                else:
+                    found = whole_part(stuck, fields)[1]
                 texts = found[1::fields]
                 size, number = sum(map(len, texts)), len(texts)
                 pairs = zip(*(found[field::fields] for field in range(fields))) if found else None  # noqa: B905 - costs time
                 # No call in between: the slice is taken up wholly or not at all.
                 self._version += 1
-                self._pairs, self._begun_at, self.applied = pairs, self.applied, place
+                self._pairs, self._begun_at, self.applied, self._stuck = pairs, self.applied, place, stuck
                 self.used += size
                 self._chunks += number
                 self._version += 1

@@ -96,11 +96,13 @@ class _Follower:
     def __init__(self, target: Target, name: str, view: View, args: Namespace) -> None:
         self.printer = JsonPrinter() if args.json else Printer(raw=args.raw)
         self._directory = target.directory
+        self._logs = target.logs
         self._name = name
         self._view = view
         self._args = args
         self._text: Text | None = None
         self._offset = 0
+        self._written = 0
         self._first = True
         self._begun = time.time()
         self._ended_at = 0.0  # the mtime at which an end was reported
@@ -126,9 +128,11 @@ class _Follower:
         if self._text is None and not self._open():
             return False
         assert self._text is not None  # noqa: S101 - _open() said so
-        if self._text.size < self._offset:
+        written = self._text.written
+        if written < self._written:
             self.printer.say("the file was truncated; it goes on from its beginning")
             self._offset = 0
+        self._written = written
         before = self._offset
         for part in self._text.parts(self._offset):
             self.printer.write(part)
@@ -137,11 +141,11 @@ class _Follower:
 
     def _open(self) -> bool:
         try:
-            self._text = text = Text(self._directory, self._name)
+            self._text = text = Text(self._directory, self._name, self._logs)
         except FileNotFoundError:
             self._first = False  # what comes is new from its first byte
             return False
-        self._ended_at, self._offset = 0.0, 0
+        self._ended_at, self._offset, self._written = 0.0, 0, 0
         if self._first and not self._args.all:
             lines = self._args.tail
             start = text.tail_start(_PAST_LINES if lines is None else lines)

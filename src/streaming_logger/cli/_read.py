@@ -88,7 +88,7 @@ def with_session(args: Namespace, use: Callable[[Opened], int]) -> int:
 def _with_text(target: Target, session: Session, use: Callable[[Opened], int]) -> int:
     directory = target.directory
     try:
-        text = Text(directory, session.file)
+        text = Text(directory, session.file, target.logs)
     except OSError as error:
         note(f"{one_line(session.id)}: {error.strerror}")
         return FOUND_PROBLEMS

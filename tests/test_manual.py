@@ -141,6 +141,18 @@ def test_pages_that_messages_name_exist() -> None:
     assert [message.advice for message in MESSAGES if not message.page and "None needed" not in message.advice] == []
 
 
+def test_workflow_runs_what_the_local_door_runs() -> None:
+    """Each command of `.ci/run` is one of the workflow's; the README's tests are there in two jobs."""
+    local = re.findall(r"^\.venv/bin/(.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    commands = [command for command in local if not command.startswith("pip ")]
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert commands
+    assert [command for command in commands if command not in workflow] == []
+    ignored = re.findall(r"--ignore (tests/\w+)", workflow)
+    assert ignored
+    assert f"worksteal {' '.join(ignored)}\n" in workflow
+
+
 def test_top_level_holds_nothing_else() -> None:
     """The repository's top level stays as its user asked."""
     allowed = {"pyproject.toml", "README.md", "src", "tests", "examples", "logging_config.json", "LICENSE"}

@@ -209,7 +209,9 @@ class Flusher:
 
     def _checkpoint(self, boundary: int) -> None:
         """What the log has before this place is in the files, or is noted once more: its segments are used again."""
-        log, boundary = self._log, min(boundary, self.sessions.needed)
+        log = self._log
+        if not log.is_short:  # a chunk that is longer than the whole log cannot be kept in it
+            boundary = min(boundary, self.sessions.needed)
         if log.is_half_full:
             log.rotate()
         if len(log.segments) > 1 and log.segments[0].end <= boundary:

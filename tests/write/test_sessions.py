@@ -74,7 +74,8 @@ def test_one_stuck_session_does_not_starve_the_others(manual: Make) -> None:
     for number in range(3000):
         logger.write("stuck", "x" * 2000)
         if number % 50 == 0:
-            logger.advance(0.25)
+            logger.advance(0.25)  # the log is applied; what is too much is dropped there
+    logger.advance(0.25)
     for number in range(50):
         logger.write(f"s{number}", "y" * 2000)
     logger.advance(2)

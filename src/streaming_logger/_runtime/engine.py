@@ -25,9 +25,10 @@ from streaming_logger._runtime.remarks import make_storage, warn
 from streaming_logger._runtime.worker import Slices, Task, Worker
 from streaming_logger._sweep.rules import Disposal, Rules
 from streaming_logger._sweep.sweeper import Sweeper
-from streaming_logger._wal.log import Log, Storage
+from streaming_logger._wal.log import Log
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.record import key_of
+from streaming_logger._wal.supply import Storage
 from streaming_logger._watch.radar import Radar
 from streaming_logger._watch.stalls import Stalls
 from streaming_logger._write.cap import Cap

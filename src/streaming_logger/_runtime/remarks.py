@@ -11,9 +11,9 @@ from streaming_logger._disk.directory import Directory
 from streaming_logger._disk.owner import Owners
 from streaming_logger._events.event_log import EventLog
 from streaming_logger._sweep.rules import SETTINGS
-from streaming_logger._wal.log import Storage
 from streaming_logger._wal.private import PrivateStorage
 from streaming_logger._wal.storage import SharedStorage, StorageError
+from streaming_logger._wal.supply import Storage
 
 __all__ = ["make_storage", "warn"]
 

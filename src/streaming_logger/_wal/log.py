@@ -15,41 +15,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from streaming_logger._base.sync import GIL, RLock, is_owned
-from streaming_logger._wal.private import PrivateStorage
-from streaming_logger._wal.segment import HEADER_SIZE, SMALLEST_SIZE, Segment
+from streaming_logger._wal.segment import HEADER_SIZE, Segment
+from streaming_logger._wal.supply import Storage, Supply
 
-__all__ = ["Log", "Storage"]
+__all__ = ["Log"]
 
-#: The first segment's size, where there is room for it. One that fills before a flush interval is over is followed by
-#: one of twice the size.
-FIRST_SIZE = 1 << 20
-#: It is smaller where there is no memory for this number of segments, but holds the longest record.
-_IN_MEMORY = 4
-#: After so many intervals in which little was written, segments are small again.
-_QUIET_INTERVALS = 10
 #: A caller waits so long for another one that moves on to a new segment; whoever holds the lock needs microseconds,
 #: unless the process is suspended at this very point.
 _LOCK_SECONDS = 0.5
 #: The worker does so.
 _WORKER_SECONDS = 0.05
-
-
-class Storage(Protocol):
-    """Where segments come from; see `storage`."""
-
-    is_shared: bool
-
-    def has_room(self, size: int) -> bool: ...
-    def make(self, size: int) -> Segment | None: ...
-    def remove(self, segment: Segment) -> None: ...
-    def is_whole(self) -> bool: ...
-    def note_waiting(self, *, waiting: bool) -> None: ...
-    def give_up(self) -> None: ...
-    def close(self, segments: list[Segment], *, keep: bool) -> None: ...
-    def forget_in_child(self, segments: list[Segment], *, keep: bool) -> None: ...
 
 
 class Log:
@@ -70,18 +47,14 @@ class Log:
         `has_room(size)`: whether so many bytes may wait behind the end of the log.
         """
         self._make_storage = make_storage
-        self.storage: Storage = PrivateStorage()
         self._has_storage = False
         self.fields = fields
         self._has_room = has_room
         self._on_filling = on_filling
+        self._supply = Supply(has_room)
         self._lock = RLock()
         # Oldest first; the last one is where records are added.
         self.segments: list[Segment] = []
-        self._spares: list[Segment] = []
-        self._reserve: Segment | None = None
-        """For the worker's notes, when there is no spare."""
-        self._has_reserve = False
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._is_stuck = False
@@ -92,9 +65,7 @@ class Log:
         """Records that had to wait, of all time: a crash loses them until they are moved into a segment."""
         self._start = 0
         """The place in the log at which its first segment begins."""
-        self._first_size = self._size = FIRST_SIZE
         self._rotated_by_writer = False
-        self._quiet = 0
         self.append: Callable[[bytes], object] = _no_room
         """Adds a record. Raises `ValueError` where it does not fit: `add` does it then."""
 
@@ -128,14 +99,10 @@ class Log:
             self._publish()
             if self._write(record):
                 return True
-            if not self._may_advance() or not self._advance():
+            if (self.segments and not self._supply.may_take) or not self._advance():
                 return False
             self._rotated_by_writer = True
         return False
-
-    def _may_advance(self) -> bool:
-        """Whether a whole segment more may fill up, in which nobody looks at the bound on memory."""
-        return not self.segments or all(self._has_room(spare.size) for spare in self._spares[-1:])
 
     def _write(self, record: bytes) -> bool:
         """Adds it to the last segment; false where it does not fit."""
@@ -158,14 +125,13 @@ class Log:
         self.unprotected += 1
         return True
 
-    def _advance(self) -> bool:
-        """Puts a spare segment behind the last one; false when there is none."""
-        try:
-            spare = self._spares.pop()
-        except IndexError:
+    def _advance(self, *, to_reserve: bool = False) -> bool:
+        """Puts a segment that nobody uses behind the last one; false when there is none."""
+        segment = self._supply.take_reserve() if to_reserve else self._supply.take()
+        if segment is None:
             return False
-        spare.open(self.end_of_segments, self.fields)
-        self.segments.append(spare)
+        segment.open(self.end_of_segments, self.fields)
+        self.segments.append(segment)
         return True
 
     def _publish(self) -> None:
@@ -230,49 +196,36 @@ class Log:
                 return segment.start + offset + size, found
             place = segment.end
 
+    @property
+    def storage(self) -> Storage:
+        """Where its segments come from now."""
+        return self._supply.storage
+
     def begin(self) -> None:
         """Makes storage and first segment, at the first write. Any thread; harmless twice."""
-        if not self.segments and not self._spares:
+        if not self.segments and not self._supply.is_ready:
             self._alone(self._begin)
 
     def _begin(self) -> bool:
-        if self.segments or self._spares:
+        if self.segments or self._supply.is_ready:
             return True
+        storage = self.storage
         if not self._has_storage:
-            self.storage, self._has_storage = self._make_storage(), True
-        size = FIRST_SIZE
-        while size > SMALLEST_SIZE and not (
-            self.storage.has_room(2 * size + SMALLEST_SIZE) and self._has_room(_IN_MEMORY * size)
-        ):
-            size //= 2
-        self._first_size = self._size = size
-        spare = self.storage.make(size)
-        if spare is None and self.storage.is_shared:
-            self.storage.close([], keep=False)
-            self.storage = PrivateStorage()
-            spare = self.storage.make(size)
-        if spare is not None:
-            self._spares.append(spare)
-        return spare is not None
+            storage, self._has_storage = self._make_storage(), True
+        return self._supply.begin(storage)
 
     @property
     def is_ready(self) -> bool:
         """Whether callers find a segment to move on to."""
-        return bool(self._spares) or not self.segments
+        return self._supply.is_ready or not self.segments
 
     def keep_ready(self) -> bool:
         """Sees to it that callers find a segment to move on to, and moves what waits into one; whether none waits."""
-        if self._reserve is None and not self._has_reserve and self.segments:
-            self._reserve, self._has_reserve = self.storage.make(SMALLEST_SIZE), True
         if self._waiting:
             self.begin()
-        if not self._spares and self.segments:
-            if self._rotated_by_writer:
-                self._size *= 2
-                self._rotated_by_writer = False
-            self._make_spare()
-            if self._size > FIRST_SIZE:
-                self._make_spare()  # text comes fast
+        if self.segments:
+            grow, self._rotated_by_writer = self._rotated_by_writer, False
+            self._supply.refill(grow=grow)
         if self._waiting:
             self._is_stuck = self._alone(self._move_waiting, _WORKER_SECONDS) is None
         return not self._waiting
@@ -293,19 +246,6 @@ class Log:
         if self._waiting and self._waiting[0] is record:
             self.storage.give_up()
             self._waiting.popleft()
-
-    def _make_spare(self) -> None:
-        size = self._size
-        while size > self._first_size and not self._has_room(_IN_MEMORY * size):
-            size //= 2
-        while size >= self._first_size:
-            spare = self.storage.make(size)
-            if spare is not None:
-                self._spares.append(spare)
-                self._size = size
-                return
-            size //= 2
-        self._size = self._first_size
 
     def _move_waiting(self) -> bool:
         """Records that wait go into a segment, which is opened for callers when none waits any more.
@@ -329,35 +269,34 @@ class Log:
         return True
 
     def _is_moved(self, record: bytes) -> bool:
-        return self._moving is not None and self._moving[0] is record and self._moving[1].holds(record, self._moving[2])
+        if self._moving is None:
+            return False
+        last, segment, at = self._moving
+        return last is record and segment in self.segments and segment.holds(record, at)
 
     def replace_storage(self) -> bool:
         """Goes on in new storage, since the old one is not whole any more; whether there is one.
 
         What was added before stays in memory until it is released, and is not protected.
         """
-        if not self._lock.acquire(timeout=_WORKER_SECONDS):
+        give_back: list[Callable[[], None]] = []
+        if not self._alone(lambda: self._replace_storage(give_back), _WORKER_SECONDS):
             return False
-        try:
-            old, storage = self.storage, self._make_storage()
-            segment = storage.make(self._first_size) if storage.is_shared else None
-            if segment is None:
-                storage.close([], keep=False)
-                return False
-            spares, self._spares = self._spares, [segment]
-            reserve, self._reserve, self._has_reserve = self._reserve, None, False
-            self.storage, self._size = storage, self._first_size
-            storage.note_waiting(waiting=self.is_short)
-            self._advance()
-            for sealed in self.segments[:-1]:
-                sealed.seal()
-            if not self._waiting:
-                self._publish()
-        finally:
-            self._lock.release()
-        for spare in [*spares, *([reserve] if reserve is not None else [])]:
-            old.remove(spare)
-        old.close([], keep=False)
+        for each in give_back:
+            each()
+        return True
+
+    def _replace_storage(self, give_back: list[Callable[[], None]]) -> bool:
+        replaced = self._supply.replace(self._make_storage())
+        if replaced is None:
+            return False
+        give_back.append(replaced)
+        self.storage.note_waiting(waiting=self.is_short)
+        self._advance()
+        for sealed in self.segments[:-1]:
+            sealed.seal()
+        if not self._waiting:
+            self._publish()
         return True
 
     def add_note(self, record: bytes) -> bool:
@@ -370,15 +309,8 @@ class Log:
                 self._publish()
             if self._write(record):
                 return True
-            if not self._advance() and not self._use_reserve():
+            if not self._advance() and not self._advance(to_reserve=True):
                 return False
-
-    def _use_reserve(self) -> bool:
-        if self._reserve is None:
-            return False
-        self._spares.append(self._reserve)
-        self._reserve = None
-        return self._advance()
 
     def rotate(self) -> bool:
         """Moves on to a new segment, so that the older ones can be released; whether it did."""
@@ -402,23 +334,11 @@ class Log:
             segment = self.segments[0]
             segment.clear()
             del self.segments[0]
-            if segment.size == SMALLEST_SIZE and self._reserve is None:
-                self._reserve = segment
-            elif self._spares or segment.size != self._size:
-                self.storage.remove(segment)
-            else:
-                self._spares.append(segment)
+            self._supply.give_back(segment)
 
     def tend(self) -> None:
         """Once a flush interval: a log in which little is written becomes small again."""
-        self._quiet = 0 if self.is_half_full or len(self.segments) > 1 else self._quiet + 1
-        if self._quiet < _QUIET_INTERVALS or self._size == self._first_size:
-            return
-        self._quiet = 0
-        self._size = self._first_size
-        while self._spares:
-            self.storage.remove(self._spares.pop())
-        self._make_spare()
+        self._supply.tend(quiet=not self.is_half_full and len(self.segments) == 1)
 
     def close(self, place: int, *, keep: bool) -> bool | None:
         """Gives all of it up, unless something stands behind a place. `keep`: for whoever recovers it.
@@ -442,9 +362,7 @@ class Log:
 
     def _taken_apart(self) -> list[Segment]:
         self.append = _no_room
-        reserve = [] if self._reserve is None else [self._reserve]
-        segments = [*self.segments, *self._spares, *reserve]
-        self.segments, self._spares, self._reserve, self._has_reserve = [], [], None, False
+        segments, self.segments = [*self.segments, *self._supply.empty()], []
         return segments
 
 

@@ -316,7 +316,7 @@ def test_note_finds_room_in_the_reserve() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forked_child_touches_nothing_of_its_parent(live: Live, storage: Path) -> None:
-    """Trap "C-level fork": it has a log of its own, the parent keeps its files (`faults/test_fork.py` does C-level ones)."""
+    """Trap "C-level fork": it has a log of its own, the parent keeps its files; `faults/test_fork.py` does one."""
     logger = live(crash_journal_directory=str(storage), flush_interval_seconds=60)
     logger.write("parent", "parent;")
     mine = {path.name for path in storage.iterdir()}

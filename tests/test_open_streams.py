@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import logs
+from log_lines import without_page
 from streaming_logger import StreamingLogger
 from streaming_logger.testing import ManualLogger
 
@@ -324,7 +325,7 @@ def test_stream_without_text_is_reported(manual: Make, caplog: pytest.LogCapture
         list(logger.wrap(session, [{"status": 1, "seq": 2}, {"status": 2}]))
     logger.advance(2)
     assert logger.stats().streams_without_text == 2
-    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    (line,) = [without_page(record) for record in caplog.records if record.levelname == "ERROR"]
     assert line == "no text found in a stream of dict with status, seq; pass text= to say where it is"
     assert logger.health().status == "degraded"
     assert line in logger.health().reasons

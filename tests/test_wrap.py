@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from log_lines import without_page
 from streaming_logger import StreamingLogger
 from streaming_logger.testing import ManualLogger
 
@@ -475,7 +476,7 @@ def test_extractor_that_raises_does_not_break_the_stream(
     assert items == ["a", "b", "c", "d"]
     assert (logger.text, logger.outcomes) == ({"s": "text"}, {"s": "completed"})
     assert logger.stats().extraction_errors == 2
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+    assert [without_page(record) for record in caplog.records if record.levelname == "ERROR"] == [
         "cannot extract text from a stream item: ZeroDivisionError('division by zero')"
     ]
 

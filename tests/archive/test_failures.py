@@ -68,7 +68,7 @@ def test_unreachable_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Its address and the system's reason; a user and password in it are not repeated."""
     for name, value in environment("http://user:pass-word@127.0.0.1:1").items():
         monkeypatch.setenv(name, value)
-    check_every_verb(tmp_path, "s3://bucket/x", ": cannot connect to 127.0.0.1:1: Connection refused\n")
+    check_every_verb(tmp_path, "s3://bucket/x", ": cannot connect to 127.0.0.1:1: Connection refused")
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,7 @@ def test_every_byte_of_a_half_may_be_any_other(region: int) -> None:
                 assert 0 <= session.written <= len(session.text)
 
 
+@pytest.mark.long  # its journal stands where the loggers of all other tests see it
 @pytest.mark.parametrize("verb", [("doctor", "--recover"), ("doctor",), ("sweep",), ("ls",)], ids=" ".join)
 def test_command_works_beside_a_damaged_journal(tmp_path: Path, verb: tuple[str, ...]) -> None:
     """No traceback; `doctor --recover` names it."""

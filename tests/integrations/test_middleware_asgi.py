@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from log_lines import without_page
 from streaming_logger.integrations.asgi import StreamLogMiddleware
 from streaming_logger.testing import ManualLogger
 
@@ -133,7 +134,7 @@ def test_file_that_the_server_sends(
     logger = manual()
     run(logger, sends(START, {"type": kind}))
     assert logger.outcomes == {"s": "completed"}
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [without_page(record) for record in caplog.records] == [
         "a response of '/chat/s' is not logged: it is a file that the server sends (reported once)"
     ]
 

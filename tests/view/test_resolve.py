@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streaming_logger._base.escape import one_line
@@ -19,6 +19,7 @@ _IDS = st.text(st.characters(codec=None), min_size=1, max_size=20)
 @given(_IDS)
 def test_id_is_known_by_each_of_its_spellings(id_: str) -> None:
     """As it is, as it is printed, as the name of its file; in a list of sessions, and where there is no list."""
+    assume("\\" not in id_)  # of one that holds both a backslash and what is escaped the printed form is ambiguous
     name = file_name_of(id_)
     for given_ in (id_, one_line(id_), name, name.removesuffix(SUFFIX)):
         assert resolve([((id_,), 1)], given_) == 1

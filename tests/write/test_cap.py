@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from log_lines import without_page
 from streaming_logger import RadarConfig
 from streaming_logger._disk.cut import cut
 from streaming_logger.testing import ManualLogger
@@ -56,7 +57,7 @@ def test_runaway_keeps_its_beginning_and_its_last_part(manual: Make, caplog: pyt
     assert len(MARKER.split(text)[0].encode()) > 2400
     assert logger.stats().dropped_characters == {"session cap": dropped}
     assert logger.health().status == "ok"
-    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    warned = [without_page(record) for record in caplog.records if record.levelname == "WARNING"]
     assert warned == ["s is longer than max_session_mb: its beginning and its last part are kept"]
 
 

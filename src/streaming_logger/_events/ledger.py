@@ -90,10 +90,7 @@ class LedgerReader:
     def read(self) -> Iterator[Event]:
         """The events since the last call, oldest first; at first all that are still there. Raises `OSError`."""
         for batch in self._tail.read():
-            for line in _parsed([line.decode("utf-8", "replace") for line in batch]):
-                event = from_line(line)
-                if event is not None:
-                    yield event
+            yield from events_in(_parsed([line.decode("utf-8", "replace") for line in batch]))
 
 
 def read_events(directory: Directory) -> Iterator[Event]:
@@ -102,7 +99,7 @@ def read_events(directory: Directory) -> Iterator[Event]:
 
 
 def events_in(lines: Iterable[object]) -> list[Event]:
-    """The events on lines that were copied from a ledger, each as the value of its JSON."""
+    """The events on lines of a ledger, each given as the value of its JSON."""
     return [event for line in lines if (event := from_line(line)) is not None]
 
 

@@ -50,7 +50,7 @@ class SessionHandle:
     def outcome(self) -> Outcome | None:
         """Set it inside the block to choose the outcome; None: told by how the block ends.
 
-        Raises `ValueError`, or `TypeError`, for what is not an `Outcome`.
+        Raises `ValueError` for an unknown outcome, `TypeError` for anything but a string.
         """
         return self._outcome
 

@@ -125,7 +125,7 @@ def _padded(cell: str, size: int, column: Column) -> str:
 
 
 def folded(text: str, columns: int) -> list[str]:
-    """A sentence in lines of so many columns, broken between words where that can be.
+    """A sentence folded to a number of columns, between words if possible.
 
     >>> folded("from character 3,410: ha ha", 16)
     ['from character', '3,410: ha ha']

@@ -19,7 +19,7 @@ PART = 1 << 16
 
 
 def utf8_decoder() -> codecs.IncrementalDecoder:
-    """For bytes that come in parts, whatever character a part may end in; what is no UTF-8 becomes visible escapes."""
+    """Decodes bytes that arrive in parts, which may end within a character. Invalid UTF-8 becomes visible escapes."""
     return codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
 
@@ -48,7 +48,7 @@ class Text:
         return os.fstat(self._fd).st_size
 
     def read(self, offset: int, limit: int = PART) -> bytes:
-        """The text from an offset, `limit` bytes at the most; empty where there is no more yet."""
+        """At most `limit` bytes of text from an offset; empty if there is no more yet."""
         return os.pread(self._fd, limit, offset)
 
     def parts(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:

@@ -173,7 +173,7 @@ class Completions:
         return True
 
     def _place(self, session: Session) -> tuple[int | None, int | None]:
-        """(begin, end) of the turn in its file, in bytes; None where that is not known.
+        """(begin, end) of the turn in its file, in bytes; None if unknown.
 
         A turn from which the middle was cut has written more than it has there: it begins behind the one before.
         """
@@ -187,7 +187,7 @@ class Completions:
         return max(0, end - session.written), end
 
     def _close(self, session: Session, completion: Completion, idle: float) -> None:
-        """Closes the file, or deletes it where that is the rule."""
+        """Closes the file, or deletes it if the rules say so."""
         config = self._settings.config
         released = completion.cause == "released"
         failed = has_failed(completion.outcome)
